@@ -1,0 +1,62 @@
+"""Packaging: the four top-level folders are installed as the namespace package ``telebeam``.
+
+There is no folder named ``telebeam`` in the checkout and no ``__init__.py`` at its root, so ``import io``
+stays the standard library's.  Beam workers install this file through ``--setup_file``.
+"""
+
+from pathlib import Path
+
+from setuptools import find_namespace_packages, setup
+
+TOP = ("pipelines", "transforms", "io", "dashboards")
+
+
+def packages() -> list[str]:
+    """Every package below the four folders, under its installed name."""
+    inner = find_namespace_packages(".", include=[pattern for top in TOP for pattern in (top, f"{top}.*")])
+    return [f"telebeam.{name}" for name in inner if (Path(*name.split(".")) / "__init__.py").exists()]
+
+
+setup(
+    name="telebeam",
+    version="0.1.0",
+    description="Columnar Apache Beam pipelines for IoT telemetry: the same rows in batch and stream.",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=packages(),
+    package_dir={f"telebeam.{top}": top for top in TOP},
+    package_data={f"telebeam.{top}": ["py.typed", "**/*.pyi", "**/*.json", "**/*.yaml"] for top in TOP},
+    entry_points={"console_scripts": ["telebeam = telebeam.pipelines.cli:main"]},
+    # What a worker needs, loosely; requirements.txt pins the tested set.  docs/dependencies.md gives each one's reason.
+    install_requires=[
+        "apache-beam>=2.77,<2.78",
+        "pyarrow>=25,<26",
+        "numpy>=2,<2.5",
+        "pydantic>=2.10,<3",
+        "pyyaml>=6,<7",
+        "msgspec>=0.21,<1",
+        "lazy-loader>=0.4,<1",
+        "pint>=0.25,<1",
+        "influxdb-client>=1.50,<2",
+        "typer>=0.20,<1",
+        "rich>=14,<16",
+    ],
+    extras_require={
+        "analyst": ["duckdb>=2,<3", "pandas>=3,<4"],
+        "dev": [
+            "duckdb==2.0.0",
+            "pandas==3.1.1",
+            "pytest==9.2.0",
+            "pytest-xdist==3.8.0",
+            "hypothesis==6.170.15",
+            "moto[server]==5.2.5",
+            "ruff==0.17.5",
+            "mypy==2.4.1",
+            "types-PyYAML==6.0.12.20261113",
+            "pandas-stubs==3.1.0.261029",
+            "build==1.6.1",
+        ],
+    },
+)
