@@ -1,0 +1,1 @@
+"""The borders: files, the lake, InfluxDB, secrets, storage."""

@@ -1,0 +1,1 @@
+"""Archives as a source: Parquet, JSON lines and CSV."""

@@ -1,0 +1,1 @@
+"""InfluxDB 2 as a sink: line protocol, the client, the PTransform."""

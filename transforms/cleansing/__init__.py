@@ -1,0 +1,1 @@
+"""Cleansing: clean names, and values in the canonical unit of their sensor type."""

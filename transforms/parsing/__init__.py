@@ -1,0 +1,1 @@
+"""Records of any shape become readings."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from telebeam.transforms.cleansing.units import require_unit
 from telebeam.transforms.spec import Spec
 
 
@@ -15,7 +16,12 @@ class Limit(Spec):
     max: float | None = None
     """Larger values are flagged ``out_of_range``."""
     unit: str | None = None
-    """The unit of the limits, and the one that readings are converted to."""
+    """The unit of the limits, and the one that readings are converted to; without it the sensor type's built-in one."""
+
+    @field_validator("unit")
+    @classmethod
+    def _known_unit(cls, value: str | None) -> str | None:
+        return None if value is None else require_unit(value)
 
     @model_validator(mode="after")
     def _ordered(self) -> Limit:
@@ -41,3 +47,11 @@ class QualitySpec(Spec):
     """An older event time is a reject with reason ``too_old``; ``null`` for old archives."""
     limits: dict[str, Limit] = Field(default_factory=lambda: dict(DEFAULT_LIMITS))
     """Sensor type → plausible range.  What is given here replaces the defaults as a whole."""
+
+    @field_validator("limits")
+    @classmethod
+    def _clean_names(cls, value: dict[str, Limit]) -> dict[str, Limit]:
+        clean = {name.strip().lower(): limit for name, limit in value.items()}
+        if "" in clean or len(clean) < len(value):
+            raise ValueError("limits are given once for each sensor type, under its name in lower case")
+        return clean

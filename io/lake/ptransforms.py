@@ -1,0 +1,142 @@
+"""The lake in a pipeline: writing batches, computing windows from what was written, reading files back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+
+from telebeam.io import storage
+from telebeam.io.lake.layout import hours_of_windows
+from telebeam.io.lake.parquet import open_parquet, row_groups
+from telebeam.io.lake.recompute import recompute_windows
+from telebeam.io.lake.spec import LakeSpec
+from telebeam.io.lake.writer import LakeWriter
+from telebeam.transforms import coders  # noqa: F401 - registers the coder of RecordBatches
+from telebeam.transforms.aggregation.spec import WindowSpec
+from telebeam.transforms.metrics import measured
+from telebeam.transforms.schema import DATASETS, in_flight
+
+FileTuple = tuple[str, str, int, int, int]
+"""A :class:`.writer.LakeFile` as it travels: dataset, path, rows, first and last time in µs."""
+
+
+@dataclass
+class WriteToLake(beam.PTransform):
+    """Files batches of one dataset; gives a tuple for each file written or taken away.
+
+    In: batches of ``READINGS`` or another dataset, bounded; one batch is written at a time, fused with what made it.
+    Delivery: exactly once for each unit, however often it is written: its files' names are a function of the unit and
+    of the hours of its rows, each is published whole, and what an earlier run filed elsewhere is taken away.  A file
+    that can't be written raises a SinkError, and nothing counts as delivered.
+
+    Metrics: ``readings`` for that dataset.
+
+    Args:
+        spec: The lake.
+        dataset: readings | rejects | windows | quality.
+        span: [first, end) in µs: what a unit filed outside of it before stays.
+    """
+
+    spec: LakeSpec
+    dataset: str
+    span: tuple[int, int] | None = None
+
+    def expand(self, batches: beam.PCollection) -> beam.PCollection:
+        """The files."""
+        write = beam.ParDo(_WriteBatches(self.spec, self.dataset, self.span))
+        return batches | "WriteBatches" >> write.with_output_types(FileTuple)
+
+
+class _WriteBatches(beam.DoFn):
+    """Holds the filesystem's client."""
+
+    _writer: LakeWriter
+
+    def __init__(self, spec: LakeSpec, dataset: str, span: tuple[int, int] | None) -> None:
+        super().__init__()
+        self._spec = spec
+        self._dataset = dataset
+        self._span = span
+
+    def setup(self) -> None:
+        self._writer = LakeWriter(self._spec, self._dataset)
+
+    def process(self, batch: pa.RecordBatch) -> Iterator[FileTuple]:
+        for file in self._writer.write(batch, self._span):
+            yield tuple(file)
+        if self._dataset == "readings":
+            measured("readings", batch.num_rows)
+
+
+@dataclass
+class RecomputeWindows(beam.PTransform):
+    """Computes the windows that some readings files touch, from all readings of the lake; gives their files' tuples.
+
+    In: the tuples of :class:`WriteToLake` for readings, bounded.  The windows' files are replaced.  Nothing is late:
+    every reading of the lake counts.  Through the shuffle go hours, not readings.
+
+    Metrics: ``windows``.
+
+    Args:
+        spec: The lake.
+        windows: Their lengths.
+    """
+
+    spec: LakeSpec
+    windows: tuple[WindowSpec, ...]
+
+    def expand(self, files: beam.PCollection) -> beam.PCollection:
+        """The windows' files."""
+        lengths = [window.seconds for window in self.windows]
+        return (
+            files
+            | "Hours" >> beam.FlatMap(_touched, lengths).with_output_types(tuple[int, int])
+            | "Distinct" >> beam.Distinct()
+            | "SpreadHours" >> beam.Reshuffle()
+            | "Compute" >> beam.FlatMap(_compute, self.spec).with_output_types(FileTuple)
+        )
+
+
+def _touched(file: FileTuple, lengths: list[int]) -> Iterator[tuple[int, int]]:
+    _, _, _, first, last = file
+    for seconds in lengths:
+        for hour in hours_of_windows(first, last, seconds):
+            yield seconds, hour
+
+
+def _compute(key: tuple[int, int], spec: LakeSpec) -> Iterator[FileTuple]:
+    file = recompute_windows(spec, *key)
+    if file is not None:
+        measured("windows", file.rows)
+        yield tuple(file)
+
+
+@dataclass
+class ReadLakeFiles(beam.PTransform):
+    """Reads files of the lake back, a row group a batch.
+
+    In: the tuples of :class:`WriteToLake`; those of files that were taken away give nothing.
+
+    Args:
+        spec: The lake.
+    """
+
+    spec: LakeSpec
+
+    def expand(self, files: beam.PCollection) -> beam.PCollection:
+        """The batches."""
+        return files | "ReadBack" >> beam.FlatMap(_read_back, self.spec).with_output_types(pa.RecordBatch)
+
+
+def _read_back(file: FileTuple, spec: LakeSpec) -> Iterator[Any]:
+    dataset, path, rows, _, _ = file
+    if not rows:
+        return
+    schema = in_flight(DATASETS[dataset])
+    texts = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+    with open_parquet(storage.locate(spec.path), path, texts) as parquet:
+        yield from row_groups(parquet, range(parquet.metadata.num_row_groups), schema.names)

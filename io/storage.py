@@ -1,0 +1,224 @@
+"""Files by path or URI, local or in an object store, on Arrow's filesystems.
+
+Arrow's are taken rather than Beam's because Parquet is read by ranges through them, without the GIL, and because they
+need neither Beam nor a cloud's Python client.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from telebeam.transforms.errors import SinkError, SourceError
+
+_WILD = re.compile(r"[*?\[]")
+SCHEMES = ("s3", "gs", "gcs", "file")
+
+
+@dataclass(frozen=True)
+class Location:
+    """A filesystem and a path in it."""
+
+    filesystem: pafs.FileSystem
+    path: str
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the filesystem is this machine's."""
+        return isinstance(self.filesystem, pafs.LocalFileSystem)
+
+    def child(self, *parts: str) -> str:
+        """A path below this one."""
+        return str(PurePosixPath(self.path, *parts))
+
+
+def locate(uri: str) -> Location:
+    """The filesystem that a path or URI names.
+
+    ``s3://`` takes Arrow's options in its query: ``s3://bucket/path?region=…&endpoint_override=…&scheme=http``.
+
+    Raises:
+        SourceError: The scheme is unknown, or the address can't be understood.
+    """
+    scheme, separator, _ = uri.partition("://")
+    if not separator:
+        return Location(pafs.LocalFileSystem(), str(Path(uri).expanduser().absolute()))
+    if scheme not in SCHEMES:
+        raise SourceError(f"{uri}: the scheme {scheme}:// is not known", f"write a path or one of {', '.join(SCHEMES)}")
+    # A glob's question mark is no query: only what looks like name=value is.
+    address, mark, query = uri.partition("?")
+    if mark and "=" not in query:
+        address, query = uri, ""
+    try:
+        escaped = address.replace("?", "%3F").replace("[", "%5B").replace("]", "%5D")
+        filesystem, path = pafs.FileSystem.from_uri(f"{escaped}?{query}" if query else escaped)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise SourceError(f"{uri}: {error}") from error
+    return Location(filesystem, path)
+
+
+@lru_cache(maxsize=64)
+def source_root(uri: str) -> Location:
+    """Where the files that a path, a folder or a glob names have their relative paths from.
+
+    The longest part of the path without a wildcard; of a single file, its folder.
+
+    Raises:
+        SourceError: There is no such file or folder.
+    """
+    location = locate(uri)
+    base, pattern = _split_glob(location.path)
+    try:
+        info = location.filesystem.get_file_info(base)
+    except OSError as error:
+        raise SourceError(f"{uri} can't be read: {error}") from error
+    if info.type == pafs.FileType.NotFound:
+        where = f"there is no folder {base}" if pattern else "there is no such file or folder"
+        raise SourceError(f"{uri}: {where}", "check the source's path")
+    if info.type == pafs.FileType.File:
+        return Location(location.filesystem, info.path.rpartition("/")[0])
+    return Location(location.filesystem, info.path)
+
+
+def find(uri: str) -> list[str]:
+    """The files that a path, a folder or a glob names, sorted, relative to :func:`source_root`.
+
+    Files below a folder whose name begins with ``_`` or ``.`` are left out, as everywhere in the field.
+
+    Raises:
+        SourceError: There is no such file, or it can't be listed.
+    """
+    root = source_root(uri)
+    path = locate(uri).path
+    if root.path == path.rpartition("/")[0] and not _WILD.search(path):
+        return [path.rpartition("/")[2]]
+    try:
+        infos = root.filesystem.get_file_info(pafs.FileSelector(root.path, recursive=True))
+    except OSError as error:
+        raise SourceError(f"{uri} can't be listed: {error}") from error
+    base = PurePosixPath(root.path)
+    names = [str(PurePosixPath(i.path).relative_to(base)) for i in infos if i.type == pafs.FileType.File]
+    pattern = _split_glob(path)[1]
+    wanted = sorted(name for name in names if _matches(name, pattern) and not _hidden(name))
+    if not wanted:
+        raise SourceError(f"{uri}: no file matches", f"{len(names)} other files lie below {base}" if names else "")
+    return wanted
+
+
+def _split_glob(path: str) -> tuple[str, str]:
+    parts = path.split("/")
+    plain = next((i for i, part in enumerate(parts) if _WILD.search(part)), len(parts))
+    return "/".join(parts[:plain]) or "/", "/".join(parts[plain:])
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(("_", ".")) for part in name.split("/"))
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Whether a relative path fits a glob: ``*`` within one part, ``**`` any number of parts."""
+    return not pattern or _parts_match(name.split("/"), pattern.split("/"))
+
+
+def _parts_match(parts: list[str], patterns: list[str]) -> bool:
+    if not patterns:
+        return not parts
+    if patterns[0] == "**":
+        return any(_parts_match(parts[skip:], patterns[1:]) for skip in range(len(parts) + 1))
+    return bool(parts) and fnmatch.fnmatchcase(parts[0], patterns[0]) and _parts_match(parts[1:], patterns[1:])
+
+
+def publish(root: Location, path: str, content: pa.Buffer) -> None:
+    """Writes a file below a root in one atomic step: a reader sees the old one or the new one, whole.
+
+    Locally it is staged under ``_staging/``, synced and renamed.  In an object store one upload is one step.
+
+    Raises:
+        SinkError: It can't be written; nothing of it is visible.
+    """
+    target = root.child(path)
+    try:
+        if root.is_local:
+            _publish_locally(Path(root.path), Path(target), content)
+        else:
+            with root.filesystem.open_output_stream(target) as stream:
+                stream.write(content)
+    except OSError as error:
+        raise SinkError(f"{target} can't be written: {error}", "check the disk's space and the permissions") from error
+
+
+def _publish_locally(root: Path, target: Path, content: pa.Buffer) -> None:
+    staging = root / "_staging"
+    staging.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staged = staging / f"{target.name}.{uuid.uuid4().hex}"
+    try:
+        with staged.open("wb", buffering=0) as file:
+            view = memoryview(content)
+            while view:
+                view = view[file.write(view) :]
+            os.fsync(file.fileno())
+        staged.replace(target)
+        _sync_folder(target.parent)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename durable: the folder's own entry is what changed."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def clean_staging(root: Location) -> None:
+    """Removes what killed writers left staged; for a moment at which no other job writes to the root."""
+    staging = Path(root.path) / "_staging"
+    if root.is_local and staging.is_dir():
+        for left in staging.iterdir():
+            left.unlink(missing_ok=True)
+        staging.rmdir()
+
+
+def remove(root: Location, path: str) -> None:
+    """Removes a file below a root; one that is gone already is fine."""
+    try:
+        root.filesystem.delete_file(root.child(path))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise SinkError(f"{root.child(path)} can't be removed: {error}") from error
+
+
+def read(root: Location, path: str) -> pa.Buffer | None:
+    """A file's content; None where there is none."""
+    try:
+        with root.filesystem.open_input_file(root.child(path)) as file:
+            return file.read_buffer()
+    except FileNotFoundError:
+        return None
+
+
+def exists(root: Location, path: str) -> bool:
+    """Whether there is a file below a root."""
+    return bool(root.filesystem.get_file_info(root.child(path)).type == pafs.FileType.File)
+
+
+def files_below(root: Location, path: str, ending: str = ".parquet") -> Iterator[str]:
+    """The files in a folder and below, sorted, as paths relative to the root; none where there is no such folder."""
+    selector = pafs.FileSelector(root.child(path), recursive=True, allow_not_found=True)
+    infos = root.filesystem.get_file_info(selector)
+    base = PurePosixPath(root.path)
+    names = [str(PurePosixPath(i.path).relative_to(base)) for i in infos if i.type == pafs.FileType.File]
+    yield from sorted(name for name in names if name.endswith(ending))

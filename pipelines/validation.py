@@ -1,0 +1,163 @@
+"""A validation error of pydantic's as problems that name place, key, finding, expectation and hint."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import ValidationError
+
+from telebeam.pipelines.problems import Problem, did_you_mean, dotted, nearest, show, show_kind
+from telebeam.pipelines.settings import describe_settings, keys_below, pattern_of, setting_at
+from telebeam.pipelines.spec import LATER_KEYS, LATER_VALUES, PipelineSpec
+from telebeam.pipelines.yaml_lines import Node
+from telebeam.transforms.spec import parse_duration
+
+NOT_YET = "is not part of this version"
+_EXAMPLE_DURATION = "a duration such as 500ms, 30s, 1m, 1h or 1d"
+_EXPECTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_parsing_size": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "dict_type": "a mapping of names to values",
+    "model_type": "a mapping of keys to values",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "greater_than_equal": "at least {ge:_}",
+    "greater_than": "more than {gt:_}",
+    "less_than_equal": "at most {le:_}",
+    "less_than": "less than {lt:_}",
+    "string_too_short": "at least {min_length} character(s)",
+    "string_too_long": "at most {max_length} characters",
+    "too_short": "at least {min_length} entries",
+    "too_long": "at most {max_length} entries",
+}
+_WORDS_FOR_BOOLEANS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+
+_Path = tuple[str | int, ...]
+
+
+def validate(root: Node) -> tuple[PipelineSpec | None, list[Problem]]:
+    """The settings that a document holds, or all that is wrong with them."""
+    try:
+        # JSON's strict mode takes lists for tuples, yet no text for a number and no number for text.
+        return PipelineSpec.model_validate_json(json.dumps(root.plain()), strict=True), []
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        problems = [_problem(detail, root) for detail in details if not _follows_from_another(detail, details)]
+        return None, problems
+    except OverflowError:
+        return None, _endless_durations(root, root, ())
+
+
+def _problem(detail: Any, root: Node) -> Problem:
+    path, kind, found = _path(detail), detail["type"], detail["input"]
+    place, key = root.place_of(path), dotted(path)
+    setting = setting_at(path)
+    if kind == "missing":
+        return Problem(place, key, "is missing", f"it is {_about(path)}")
+    if kind == "extra_forbidden":
+        return _unknown_key(path, root)
+    if setting and setting.secret:
+        text = f"found {show_kind(found)}, which is not repeated here; expected a reference: env:NAME or file:PATH"
+        return Problem(place, key, text, "keep the secret itself out of the configuration, as in env:INFLUX_TOKEN")
+    if kind == "literal_error":
+        return _unknown_value(path, found, root)
+    if setting and setting.type.startswith("duration") and not _is_duration(found):
+        return Problem(place, key, f"found {show(found)}; expected {_EXAMPLE_DURATION}")
+    if kind == "value_error":
+        return Problem(place, key, str(detail["ctx"]["error"]))
+    wanted = _EXPECTED.get(kind, "{type}").format(
+        type=setting.type if setting else "another value", **detail.get("ctx", {})
+    )
+    # Where a section is expected, a text may be a whole connection string with its token.
+    shown = show_kind(found) if kind in ("model_type", "dict_type") else show(found)
+    return Problem(place, key or "", f"found {shown}; expected {wanted}", _type_hint(kind, found))
+
+
+def _path(detail: Any) -> _Path:
+    return tuple(part for part in detail["loc"] if part != "[key]")
+
+
+def _about(path: _Path) -> str:
+    setting = setting_at(path)
+    return f"{setting.type}: {setting.text.split('. ')[0]}" if setting else "required"
+
+
+def _unknown_key(path: _Path, root: Node) -> Problem:
+    place, key = root.place_of(path), dotted(path)
+    if pattern_of(path) in LATER_KEYS:
+        return Problem(place, key, NOT_YET, "leave it out; see docs/configuration.md for what there is")
+    known = keys_below(pattern_of(path[:-1]))
+    name = str(path[-1])
+    elsewhere = [setting.key for setting in describe_settings() if setting.key.split(".")[-1] == name]
+    hint = did_you_mean(name, known) or (f"it belongs to {elsewhere[0]}" if elsewhere else "")
+    return Problem(place, key, f"unknown key; expected {_one_of(known)}", hint)
+
+
+def _unknown_value(path: _Path, found: Any, root: Node) -> Problem:
+    place, key = root.place_of(path), dotted(path)
+    if isinstance(found, str) and found in LATER_VALUES.get(_value_pattern(path), ()):
+        return Problem(place, key, f"{show(found)} {NOT_YET}", "leave it out")
+    setting = setting_at(path) or setting_at(path[:-1])
+    choices = setting.choices if setting else ()
+    hint = did_you_mean(found, choices) if isinstance(found, str) else ""
+    return Problem(place, key, f"found {show(found)}; expected {_one_of(choices)}", hint)
+
+
+def _value_pattern(path: _Path) -> str:
+    """The pattern of a list's entry or of a mapping's name, which are no settings of their own."""
+    return f"{pattern_of(path[:-1])}{'[]' if isinstance(path[-1], int) else '.NAME'}"
+
+
+def _one_of(words: Any) -> str:
+    words = list(words)
+    return words[0] if len(words) == 1 else f"one of {', '.join(words)}"
+
+
+def _type_hint(kind: str, found: Any) -> str:
+    if kind == "string_type" and isinstance(found, (int, float)):
+        return f'put it into quotes: "{show(found)}"'
+    if kind == "bool_type" and str(found).lower() in _WORDS_FOR_BOOLEANS:
+        return f"write {_WORDS_FOR_BOOLEANS[str(found).lower()]}"
+    if kind in ("int_type", "float_type") and isinstance(found, str):
+        return "write the number alone, without quotes and without a unit"
+    if kind == "tuple_type" and found is not None:
+        return "begin each entry with '- ', or put the list into [ ]"
+    return ""
+
+
+def _follows_from_another(detail: Any, details: list[Any]) -> bool:
+    """A key is missing because it is misspelt beside, or because its neighbour belongs to a later version."""
+    if detail["type"] != "missing":
+        return False
+    *parent, name = _path(detail)
+    beside = [
+        _path(other) for other in details if other["type"] == "extra_forbidden" and list(_path(other)[:-1]) == parent
+    ]
+    return any(pattern_of(path) in LATER_KEYS or nearest(str(path[-1]), [str(name)]) for path in beside)
+
+
+def _is_duration(value: Any) -> bool:
+    if isinstance(value, (dict, list, bool)) or value is None:
+        return False
+    try:
+        parse_duration(value)
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def _endless_durations(root: Node, node: Node, path: _Path) -> list[Problem]:
+    """The durations beyond what a timedelta holds; pydantic passes their OverflowError through as it is."""
+    if isinstance(node.value, dict):
+        return [p for key, child in node.value.items() for p in _endless_durations(root, child, (*path, key))]
+    if isinstance(node.value, list):
+        return [p for index, child in enumerate(node.value) for p in _endless_durations(root, child, (*path, index))]
+    setting = setting_at(path)
+    if setting is None or not setting.type.startswith("duration") or _is_duration(node.value):
+        return []
+    return [Problem(node.place, dotted(path), f"found {show(node.value)}; expected {_EXAMPLE_DURATION}")]

@@ -1,0 +1,54 @@
+"""Real servers, one of each a test session."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SERVICES = Path(__file__).resolve().parent.parent / "services"
+
+
+def load_service(name: str) -> Any:
+    """The module ``tests/services/<name>.py``: tests are no package, so it is loaded from its path."""
+    full_name = f"telebeam_test_services_{name}"
+    if full_name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(full_name, SERVICES / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[full_name] = module  # dataclasses look their module up while it is executed
+        spec.loader.exec_module(module)
+    return sys.modules[full_name]
+
+
+def unavailable(reason: str) -> None:
+    """Skip for the given reason, but fail where CI promises that every server is there."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(f"NOT TESTED AGAINST THE REAL SERVER: {reason}")
+
+
+@pytest.fixture(scope="session")
+def influxdb() -> Iterator[Any]:
+    """A running InfluxDB 2, set up."""
+    service = load_service("influxdb")
+    try:
+        binary = service.influxd()
+    except service.InfluxUnavailableError as error:
+        unavailable(str(error))
+    assert binary.exists()
+    with service.running_influxdb() as server:
+        yield server
+
+
+@pytest.fixture
+def own_influxdb(influxdb: Any) -> Iterator[Any]:
+    """A second server, which a test may stop and start."""
+    with load_service("influxdb").running_influxdb() as server:
+        yield server

@@ -1,0 +1,11 @@
+from .aggregation.ptransforms import AggregateWindows as AggregateWindows
+from .aggregation.spec import WindowSpec as WindowSpec
+from .cleansing.ptransforms import Cleanse as Cleanse
+from .cleansing.spec import CleanseSpec as CleanseSpec
+from .parsing.ptransforms import ParseReadings as ParseReadings
+from .parsing.spec import ParseSpec as ParseSpec
+from .ptransforms import FromBatches as FromBatches
+from .ptransforms import ToBatches as ToBatches
+from .quality.ptransforms import CheckQuality as CheckQuality
+from .quality.ptransforms import ReportQuality as ReportQuality
+from .quality.spec import QualitySpec as QualitySpec

@@ -1,0 +1,248 @@
+"""What is known of a series in a window before all its readings are in: a value that merges in any order.
+
+One :class:`Partials` holds many of them, column-wise.  A reading is the partial of one reading; everything else is
+:func:`reduce_runs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from telebeam.transforms.aggregation import exact
+from telebeam.transforms.aggregation.exact import Limbs
+from telebeam.transforms.aggregation.quantiles import Distribution
+from telebeam.transforms.batches import codes, concat
+from telebeam.transforms.schema import SERIES
+
+MOMENTS = ("value", "square", "time", "time_square", "cross", "quality")
+"""The exact sums: of values, their squares, times since the window's start (µs), their squares, times · values, scores."""
+
+Integers = npt.NDArray[np.int64]
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The first or the last reading of each series and window, by (time, offset, partition, source, value)."""
+
+    time: Integers
+    offset: Integers
+    partition: Integers
+    source: pa.DictionaryArray
+    value: Doubles
+
+    def take(self, rows: Integers) -> Ends:
+        """The ends at some rows."""
+        return Ends(
+            self.time[rows], self.offset[rows], self.partition[rows], self.source.take(pa.array(rows)), self.value[rows]
+        )
+
+
+@dataclass(frozen=True)
+class Partials:
+    """Partial aggregates, a row each: a series in a window."""
+
+    series: pa.RecordBatch
+    start: Integers
+    """The window's start, µs since the epoch."""
+    count: Integers
+    sums: dict[str, Limbs]
+    huge: Integers
+    """How many values have no square within a double."""
+    low: Doubles
+    high: Doubles
+    first: Ends
+    last: Ends
+    distribution: Distribution
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+
+def partials_of_rows(batch: pa.RecordBatch, window_microseconds: int) -> Partials:
+    """Each reading as a partial of its own.
+
+    Args:
+        batch: :data:`~telebeam.transforms.schema.READINGS_IN_FLIGHT`.
+        window_microseconds: The window's length.
+    """
+    time = batch.column("timestamp").cast(pa.int64()).to_numpy(zero_copy_only=False)
+    value = batch.column("value").to_numpy(zero_copy_only=False)
+    start = time - time % window_microseconds
+    since = (time - start).astype(np.float64)
+    size = np.abs(value)
+    huge = size > exact.HUGE
+    plain = np.where(huge | (size < exact.TINY), 0.0, value) if huge.any() or size.min(initial=1.0) < exact.TINY else value
+    sums = {
+        "value": exact.split(value),
+        "square": _split_both(exact.square(plain)),
+        "time": exact.split(since),
+        "time_square": _split_both(exact.square(since)),
+        "cross": _split_both(exact.product(since, plain)),
+        "quality": exact.split(batch.column("quality_score").to_numpy(zero_copy_only=False)),
+    }
+    ends = Ends(
+        time,
+        batch.column("source_offset").to_numpy(zero_copy_only=False),
+        batch.column("source_partition").to_numpy(zero_copy_only=False).astype(np.int64),
+        batch.column("source"),
+        value,
+    )
+    series = batch.select(list(SERIES))
+    ones = np.ones(len(value), np.int64)
+    return Partials(
+        series, start, ones, sums, huge.astype(np.int64), value, value, ends, ends, Distribution.of_rows(value)
+    )
+
+
+def _split_both(parts: tuple[Doubles, Doubles]) -> Limbs:
+    return exact.add([exact.split(parts[0]), exact.split(parts[1])])
+
+
+def merge(partials: Sequence[Partials]) -> Partials:
+    """All partials as one, a row for each series and window.
+
+    >>> # merge([a, b]) and merge([b, a]) hold the same bits
+    """
+    return reduce_runs(partials[0] if len(partials) == 1 else _concat(partials))
+
+
+def _concat(parts: Sequence[Partials]) -> Partials:
+    sizes = [len(part) for part in parts]
+
+    def joined(get: Callable[[Partials], npt.NDArray]) -> npt.NDArray:  # type: ignore[type-arg]
+        return np.concatenate([get(part) for part in parts])
+
+    def limbs(moment: str) -> Limbs:
+        bins = sorted({k for part in parts for k in part.sums[moment]})
+        return {
+            k: np.concatenate(
+                [part.sums[moment].get(k, np.zeros(n, np.int64)) for part, n in zip(parts, sizes, strict=True)]
+            )
+            for k in bins
+        }
+
+    def ends(get: Callable[[Partials], Ends]) -> Ends:
+        return Ends(
+            joined(lambda p: get(p).time),
+            joined(lambda p: get(p).offset),
+            joined(lambda p: get(p).partition),
+            pa.concat_arrays([get(part).source for part in parts]),
+            joined(lambda p: get(p).value),
+        )
+
+    def running(get: Callable[[Partials], Integers], totals: list[int]) -> Integers:
+        bases = np.cumsum([0, *totals[:-1]])
+        return np.concatenate([get(part) + base for part, base in zip(parts, bases, strict=True)])
+
+    distribution = Distribution(
+        joined(lambda p: p.distribution.values),
+        running(lambda p: p.distribution.value_ends, [len(p.distribution.values) for p in parts]),
+        joined(lambda p: p.distribution.buckets),
+        joined(lambda p: p.distribution.counts),
+        running(lambda p: p.distribution.bucket_ends, [len(p.distribution.buckets) for p in parts]),
+    )
+    return Partials(
+        series=concat([part.series for part in parts]),
+        start=joined(lambda p: p.start),
+        count=joined(lambda p: p.count),
+        sums={moment: limbs(moment) for moment in MOMENTS},
+        huge=joined(lambda p: p.huge),
+        low=joined(lambda p: p.low),
+        high=joined(lambda p: p.high),
+        first=ends(lambda p: p.first),
+        last=ends(lambda p: p.last),
+        distribution=distribution,
+    )
+
+
+def reduce_runs(rows: Partials) -> Partials:
+    """The partials of each series and window merged into one."""
+    if not len(rows):
+        return rows
+    keys = [codes(column).astype(np.int64) for column in rows.series.columns]
+    order, starts = _runs(keys, rows.start)
+    if order is not None:
+        rows = _take(rows, order)
+    if len(starts) == len(rows):
+        return rows
+    heads = pa.array(starts)
+    count = np.add.reduceat(rows.count, starts)
+    return Partials(
+        series=rows.series.take(heads),
+        start=rows.start[starts],
+        count=count,
+        sums={moment: exact.add_groups(limbs, starts, len(rows)) for moment, limbs in rows.sums.items()},
+        huge=np.add.reduceat(rows.huge, starts),
+        low=np.minimum.reduceat(rows.low, starts),
+        high=np.maximum.reduceat(rows.high, starts),
+        first=_pick(rows.first, starts, -1),
+        last=_pick(rows.last, starts, 1),
+        distribution=rows.distribution.merge_runs(starts, count),
+    )
+
+
+def _runs(keys: list[Integers], start: Integers) -> tuple[Integers | None, Integers]:
+    """(an order that brings equal keys together, None where they are; where each run begins in that order)."""
+    key = _combine([*keys, (start - start.min()) // 1_000_000])
+    change = np.diff(key) != 0
+    starts = np.concatenate([[0], np.flatnonzero(change) + 1])
+    if len(np.unique(key[starts])) == len(starts):
+        return None, starts
+    order = np.argsort(key, kind="stable")
+    return order, np.concatenate([[0], np.flatnonzero(np.diff(key[order])) + 1])
+
+
+def _combine(columns: list[Integers]) -> Integers:
+    """One number for each distinct row of some columns of whole numbers from -1 on."""
+    key, width = np.zeros(len(columns[0]), np.int64), 1
+    for column in columns:
+        distinct = int(column.max()) + 2
+        if width * distinct >= 1 << 62:
+            key = np.unique(key, return_inverse=True)[1].reshape(-1).astype(np.int64)
+            width = int(key.max()) + 1
+        key = key * distinct + (column + 1)
+        width *= distinct
+    return key
+
+
+def _take(rows: Partials, order: Integers) -> Partials:
+    return Partials(
+        series=rows.series.take(pa.array(order)),
+        start=rows.start[order],
+        count=rows.count[order],
+        sums={moment: {k: limb[order] for k, limb in limbs.items()} for moment, limbs in rows.sums.items()},
+        huge=rows.huge[order],
+        low=rows.low[order],
+        high=rows.high[order],
+        first=rows.first.take(order),
+        last=rows.first.take(order) if rows.last is rows.first else rows.last.take(order),
+        distribution=rows.distribution.take(order),
+    )
+
+
+def _pick(ends: Ends, starts: Integers, sign: int) -> Ends:
+    """The first (sign −1) or the last (1) of each run."""
+    lengths = np.diff(np.append(starts, len(ends.time)))
+    extreme = (np.maximum if sign > 0 else np.minimum).reduceat(ends.time, starts)
+    rows = np.flatnonzero(ends.time == np.repeat(extreme, lengths))
+    if len(rows) > len(starts):
+        groups = np.searchsorted(starts, rows, side="right") - 1
+        ranks = _ranks(ends.source.take(pa.array(rows)))
+        order = np.lexsort((ends.value[rows], ranks, ends.partition[rows], ends.offset[rows], groups))
+        boundary = np.flatnonzero(np.diff(groups[order], prepend=-1) if sign < 0 else np.diff(groups[order], append=-1))
+        rows = rows[order[boundary]]
+    return ends.take(rows)
+
+
+def _ranks(source: pa.DictionaryArray) -> Integers:
+    """Each source's place in the order of their names."""
+    names = source.dictionary.to_pylist()
+    rank = np.empty(len(names), np.int64)
+    rank[sorted(range(len(names)), key=lambda place: names[place])] = np.arange(len(names))
+    return rank[codes(source)]

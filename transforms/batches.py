@@ -1,0 +1,95 @@
+"""Small tools for RecordBatches that every stage needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from telebeam.transforms.schema import DICTIONARY
+
+_LARGE_STRING = pa.large_string()
+
+READING_BATCH_ROWS = 32_768
+"""Rows a batch: enough that Beam's cost an element vanishes, few enough that a batch's columns stay in the cache."""
+
+
+UNIT = b"telebeam.unit"
+"""The metadata of a batch's schema that names the part of the source that it came from; sinks name files by it."""
+
+
+def constant(text: str | None, rows: int) -> pa.DictionaryArray:
+    """A dictionary-encoded column that says the same in each row."""
+    if text is None:
+        return pa.nulls(rows, DICTIONARY)
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([text], pa.string()))
+
+
+def encode(text: pa.Array) -> pa.DictionaryArray:
+    """A text column, dictionary-encoded."""
+    if pa.types.is_dictionary(text.type):
+        return text
+    encoded = text.dictionary_encode()
+    return pa.DictionaryArray.from_arrays(encoded.indices, encoded.dictionary.cast(pa.string()))
+
+
+def codes(column: pa.DictionaryArray) -> np.ndarray:
+    """int32[n]: each row's place in the dictionary; -1 for null."""
+    return pc.fill_null(column.indices, -1).to_numpy(zero_copy_only=False)
+
+
+def concat(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """Batches of one schema as one; their dictionaries become one."""
+    if len(batches) == 1:
+        return batches[0]
+    columns = [pa.concat_arrays(arrays) for arrays in zip(*(batch.columns for batch in batches), strict=True)]
+    return pa.RecordBatch.from_arrays(columns, schema=batches[0].schema)
+
+
+def with_columns(batch: pa.RecordBatch, columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
+    """The batch with some columns replaced, or appended where it has none of the name."""
+    for name, column in columns.items():
+        index = batch.schema.get_field_index(name)
+        if index < 0:
+            batch = batch.append_column(name, column)
+        else:
+            batch = batch.set_column(index, batch.schema.field(index).with_type(column.type), column)
+    return batch
+
+
+def rows_of(batch: pa.RecordBatch, mask: np.ndarray) -> pa.RecordBatch:
+    """The rows at which a mask is true; the batch itself where that is all of them."""
+    return batch if mask.all() else batch.filter(pa.array(mask))
+
+
+def cut(data: pa.Buffer, starts: np.ndarray, ends: np.ndarray, kind: pa.DataType = _LARGE_STRING) -> pa.Array:
+    """The texts between ascending places of a buffer.
+
+    An array whose offsets are start, end, start, end … holds the texts at its even positions and what lies between
+    them at its odd ones; taking the even ones is one pass in Arrow.
+
+    Args:
+        data: The bytes.
+        starts: int64[n].
+        ends: int64[n], each not before its start nor behind the next one.
+        kind: ``large_string`` or ``large_binary``.
+    """
+    if not len(starts):
+        return pa.array([], kind)
+    offsets = np.empty(2 * len(starts), np.int64)
+    offsets[0::2], offsets[1::2] = starts, ends
+    both = pa.Array.from_buffers(kind, len(offsets) - 1, [None, pa.py_buffer(offsets), data])
+    return both.take(pa.array(np.arange(0, len(offsets) - 1, 2, dtype=np.int32)))
+
+
+def from_dicts(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
+    """A batch of plain dicts; a name that the schema lacks is left out, one that a dict lacks is null."""
+    return pa.RecordBatch.from_pylist(list(rows), schema=schema)
+
+
+def to_dicts(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """The batch's rows as plain dicts, timestamps as aware datetimes."""
+    return batch.to_pylist()  # type: ignore[no-any-return]

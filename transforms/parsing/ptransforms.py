@@ -1,0 +1,49 @@
+"""Parsing as a step of a pipeline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+
+from telebeam.transforms import coders  # noqa: F401 - registers the coder of RecordBatches
+from telebeam.transforms.metrics import measured
+from telebeam.transforms.parsing.kernel import parse
+from telebeam.transforms.parsing.spec import ParseSpec
+
+
+@dataclass
+class ParseReadings(beam.PTransform):
+    """Turns records, or rows of a table, into readings; see :func:`~.kernel.parse`.
+
+    Batches of ``ENVELOPES``, or of a table's columns, in, bounded or unbounded.  Gives two collections: ``readings``
+    (``READINGS_IN_FLIGHT`` and ``payload``, the record that each came from) and ``rejects`` (``REJECTS``), which
+    together hold every value and every refused record.  There is a batch of each for every batch that comes in, empty
+    ones included, so that a sink knows what it has seen.
+
+    Metrics: ``rows_in``, ``rejects``.
+
+    Args:
+        spec: What the payloads look like.
+        now: The clock on the worker, in seconds since 1970, for ``rejected_at``.
+    """
+
+    spec: ParseSpec = field(default_factory=ParseSpec)
+    now: Callable[[], float] = time.time
+
+    def expand(self, batches: beam.PCollection) -> Any:
+        """The two collections, by name."""
+        step = beam.FlatMap(_parse, self.spec, self.now).with_output_types(pa.RecordBatch)
+        return batches | "ParseBatches" >> step.with_outputs("rejects", main="readings")
+
+
+def _parse(batch: pa.RecordBatch, spec: ParseSpec, now: Callable[[], float]) -> Iterator[Any]:
+    parsed = parse(batch, spec, int(now() * 1e6))
+    measured("rows_in", parsed.readings.num_rows + parsed.rejects.num_rows)
+    measured("rejects", parsed.rejects.num_rows)
+    yield parsed.readings
+    yield beam.pvalue.TaggedOutput("rejects", parsed.rejects)
