@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 from telebeam.transforms.errors import JobError
 
 SAMPLE_SECONDS = 0.1
-_MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
+LAUNCHER = (sys.executable, "-I", "-S", Path(__file__).with_name("launch.py"))
 
 
 @dataclass(frozen=True)
@@ -38,24 +38,23 @@ def run(command: Sequence[str | Path], folder: Path) -> Usage:
     Raises:
         JobError: The command failed; its last words are in the message.
     """
-    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
-        begun = time.perf_counter()
-        process = subprocess.Popen([str(part) for part in command], cwd=folder, stdout=output, stderr=errors)
-        sampler = _Sampler(process.pid)
-        sampler.start()
-        # wait4 and not Popen.wait: the usage of this child and its own, not of all children so far.
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - begun
-        process.returncode = os.waitstatus_to_exitcode(status)
-        sampler.finish()
-        output.seek(0)
-        errors.seek(0)
-        if process.returncode:
-            words = " ".join(str(part) for part in command)
-            last = "\n".join((errors.read().strip() or output.read().strip()).splitlines()[-8:])
-            raise JobError(f"{words!r} ended with {process.returncode}, expected 0:\n{last}")
-        peak = max(usage.ru_maxrss * _MAXRSS_BYTES, sampler.peak_of_several)
-        return Usage(wall, usage.ru_utime + usage.ru_stime, peak, output.read())
+    words = [str(word) for word in command]
+    with tempfile.TemporaryDirectory() as scratch:
+        usage, output, errors = (Path(scratch, name) for name in ("usage.json", "output", "errors"))
+        with output.open("w") as out, errors.open("w") as err:
+            process = subprocess.Popen([*LAUNCHER, usage, *words], cwd=folder, stdout=out, stderr=err)
+            sampler = _Sampler(process.pid)
+            sampler.start()
+            code = process.wait()
+            sampler.finish()
+        text = output.read_text(encoding="utf-8")
+        if code:
+            said = errors.read_text(encoding="utf-8").strip() or text.strip()
+            last = "\n".join(said.splitlines()[-8:])
+            raise JobError(f"{' '.join(words)!r} ended with {code}, expected 0:\n{last}")
+        figures = json.loads(usage.read_text(encoding="utf-8"))
+    peak = max(figures["peak_bytes"], sampler.peak_of_several)
+    return Usage(figures["wall_seconds"], figures["cpu_seconds"], peak, text)
 
 
 def median(usages: Iterable[Usage]) -> Usage:
@@ -80,7 +79,7 @@ class _Sampler(threading.Thread):
 
     def run(self) -> None:
         while not self._done.wait(SAMPLE_SECONDS):
-            tree = _descendants(self._pid)
+            tree = _descendants(self._pid)[1:]  # without the launcher
             if len(tree) > 1:
                 self.peak_of_several = max(self.peak_of_several, sum(map(_resident_bytes, tree)))
 

@@ -182,13 +182,32 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def clean_staging(root: Location) -> None:
-    """Removes what killed writers left staged; for a moment at which no other job writes to the root."""
+def clean_staging(root: Location, before: float) -> None:
+    """Removes what killed writers left staged.
+
+    Args:
+        root: Local; object stores have nothing staged.
+        before: Only what was last written to before this time, in seconds since 1970.
+    """
     staging = Path(root.path) / "_staging"
-    if root.is_local and staging.is_dir():
-        for left in staging.iterdir():
+    if not root.is_local or not staging.is_dir():
+        return
+    for left in staging.iterdir():
+        if left.stat().st_mtime < before:
             left.unlink(missing_ok=True)
+    if not any(staging.iterdir()):
         staging.rmdir()
+
+
+def probe(root: Location) -> None:
+    """Finds out whether a root takes files, and leaves none.
+
+    Raises:
+        SinkError: It does not.
+    """
+    name = f"_staging/probe-{uuid.uuid4().hex}"
+    publish(root, name, pa.py_buffer(b"telebeam"))
+    remove(root, name)
 
 
 def remove(root: Location, path: str) -> None:

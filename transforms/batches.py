@@ -65,6 +65,12 @@ def rows_of(batch: pa.RecordBatch, mask: np.ndarray) -> pa.RecordBatch:
     return batch if mask.all() else batch.filter(pa.array(mask))
 
 
+def rows_within(batch: pa.RecordBatch, span: tuple[int, int]) -> pa.RecordBatch:
+    """The rows whose timestamp is in [first, end), in µs since the epoch."""
+    time = batch.column("timestamp").cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return rows_of(batch, (time >= span[0]) & (time < span[1]))
+
+
 def cut(data: pa.Buffer, starts: np.ndarray, ends: np.ndarray, kind: pa.DataType = _LARGE_STRING) -> pa.Array:
     """The texts between ascending places of a buffer.
 

@@ -18,7 +18,7 @@ def sort_order(batch: pa.RecordBatch, columns: Sequence[str]) -> Integers | None
     """The order that sorts a batch by some columns, nulls first, ties as they stand; None where it is sorted.
 
     Args:
-        batch: Its text columns are dictionary-encoded; the others are integers, timestamps or doubles.
+        batch: Its columns are texts, dictionary-encoded or not, integers, timestamps or doubles.
         columns: From the most to the least significant.
     """
     if batch.num_rows < 2:
@@ -35,6 +35,8 @@ def sort_order(batch: pa.RecordBatch, columns: Sequence[str]) -> Integers | None
 
 def rank(column: pa.Array) -> npt.NDArray[np.int64] | npt.NDArray[np.float64]:
     """Numbers that are in the order of the column's values; -1 for a text that is null."""
+    if pa.types.is_string(column.type):
+        column = column.dictionary_encode()
     if not pa.types.is_dictionary(column.type):
         plain = column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
         numbers: npt.NDArray[np.int64] = plain.to_numpy(zero_copy_only=False)

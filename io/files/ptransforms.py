@@ -39,7 +39,7 @@ class ReadFiles(beam.PTransform):
         spec: The path.
         kind: parquet | jsonl | csv.
         parse: Which columns of a table are needed.
-        pipeline: The pipeline's name, which the names of units begin with.
+        pipeline_name: What the names of units begin with.
         on_bad_file: ``fail`` raises a SourceError; ``reject`` gives a reject and goes on.
         span: [first, end) in µs: units that are surely outside are not read.
         now: The clock on the worker, in seconds since 1970.
@@ -48,15 +48,15 @@ class ReadFiles(beam.PTransform):
     spec: FileSourceSpec
     kind: str
     parse: ParseSpec
-    pipeline: str = "pipeline"
+    pipeline_name: str = "pipeline"  # Beam sets an attribute named pipeline
     on_bad_file: str = "fail"
     span: tuple[int, int] | None = None
     now: Callable[[], float] = time.time
 
     def expand(self, root: Any) -> Any:
         """The two collections, by name."""
-        read = beam.ParDo(_ReadUnit(self.kind, self.parse, self.pipeline, self.on_bad_file, self.now))
-        plan = beam.ParDo(_PlanUnits(self.spec.path, self.kind, self.pipeline, self.on_bad_file, self.span, self.now))
+        read = beam.ParDo(_ReadUnit(self.kind, self.parse, self.pipeline_name, self.on_bad_file, self.now))
+        plan = beam.ParDo(_PlanUnits(self.spec.path, self.kind, self.pipeline_name, self.on_bad_file, self.span, self.now))
         planned = (
             root
             | "Path" >> beam.Create([self.spec.path])

@@ -87,6 +87,12 @@ class LakeWriter:
             parts |= self._with_outside(path, parts.get(path), span)
         return self._publish(unit, inside, parts, kept=[path for path in before if path not in inside])
 
+    def written(self, unit: str) -> pa.Table:
+        """What a unit has in the lake now."""
+        batches = [batch for path in self._committed(unit) if (batch := self._read(path)) is not None]
+        plain = [conform(batch, DATASETS[self.dataset]) for batch in batches]
+        return pa.Table.from_batches(plain, schema=DATASETS[self.dataset])
+
     def _publish(
         self, unit: str, before: Sequence[str], parts: dict[str, pa.RecordBatch], kept: Sequence[str] = ()
     ) -> list[LakeFile]:

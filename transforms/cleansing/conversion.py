@@ -29,13 +29,13 @@ _EXACT = 2**24
 _WORD = r"[A-Za-zµΩ%][A-Za-z0-9µΩ]*(?:_[A-Za-z0-9]+)*"
 _NAME = rf"{_WORD}(?:\^-?[1-9])?"
 _PRODUCT = re.compile(rf"{_NAME}(?:[*/]{_NAME}){{0,3}}")
-_PREFIXES = frozenset(
-    ["", "quecto", "ronto", "yocto", "zepto", "atto", "femto", "pico", "nano", "micro", "mu", "mc", "milli", "centi"]
-    + ["deci", "deca", "deka", "hecto", "kilo", "mega", "giga", "tera", "peta", "exa", "zetta", "yotta", "ronna"]
-    + ["quetta", "kibi", "mebi", "gibi", "tebi", "pebi", "exbi", "zebi", "yobi", "semi", "sesqui", "demi"]
-    + ["q", "r", "y", "z", "a", "f", "p", "n", "u", "µ", "m", "c", "d", "da", "h", "k", "M", "G", "T", "P", "E", "Z"]
-    + ["Y", "R", "Q", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi"]
-)
+_PREFIXES = {
+    "", "quecto", "ronto", "yocto", "zepto", "atto", "femto", "pico", "nano", "micro", "mu", "mc", "milli", "centi",
+    "deci", "deca", "deka", "hecto", "kilo", "mega", "giga", "tera", "peta", "exa", "zetta", "yotta", "ronna", "quetta",
+    "kibi", "mebi", "gibi", "tebi", "pebi", "exbi", "zebi", "yobi", "semi", "sesqui", "demi",
+    "q", "r", "y", "z", "a", "f", "p", "n", "u", "µ", "m", "c", "d", "da", "h", "k", "M", "G", "T", "P", "E", "Z", "Y",
+    "R", "Q", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi",
+}  # fmt: skip
 _LONGEST_PREFIX = max(map(len, _PREFIXES))
 # Texts of one or two letters hit rare units by chance (pint: "a" is a year), and so do these.
 _SHORTEST_NAME = 3

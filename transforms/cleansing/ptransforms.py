@@ -8,6 +8,7 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
+from telebeam.transforms import coders  # noqa: F401 - registers the coder of RecordBatches
 from telebeam.transforms.cleansing.kernel import cleanse
 from telebeam.transforms.cleansing.spec import CleanseSpec
 

@@ -11,6 +11,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from telebeam.transforms import coders  # noqa: F401 - registers the coder of RecordBatches
+from telebeam.transforms.batches import rows_within
 from telebeam.transforms.metrics import measured
 from telebeam.transforms.parsing.kernel import parse
 from telebeam.transforms.parsing.spec import ParseSpec
@@ -30,20 +31,25 @@ class ParseReadings(beam.PTransform):
     Args:
         spec: What the payloads look like.
         now: The clock on the worker, in seconds since 1970, for ``rejected_at``.
+        span: [first, end) in µs since 1970: readings outside of it are not asked for, and so not counted.
     """
 
     spec: ParseSpec = field(default_factory=ParseSpec)
     now: Callable[[], float] = time.time
+    span: tuple[int, int] | None = None
 
     def expand(self, batches: beam.PCollection) -> Any:
         """The two collections, by name."""
-        step = beam.FlatMap(_parse, self.spec, self.now).with_output_types(pa.RecordBatch)
+        step = beam.FlatMap(_parse, self.spec, self.now, self.span).with_output_types(pa.RecordBatch)
         return batches | "ParseBatches" >> step.with_outputs("rejects", main="readings")
 
 
-def _parse(batch: pa.RecordBatch, spec: ParseSpec, now: Callable[[], float]) -> Iterator[Any]:
+def _parse(
+    batch: pa.RecordBatch, spec: ParseSpec, now: Callable[[], float], span: tuple[int, int] | None
+) -> Iterator[Any]:
     parsed = parse(batch, spec, int(now() * 1e6))
-    measured("rows_in", parsed.readings.num_rows + parsed.rejects.num_rows)
+    readings = parsed.readings if span is None else rows_within(parsed.readings, span)
+    measured("rows_in", readings.num_rows + parsed.rejects.num_rows)
     measured("rejects", parsed.rejects.num_rows)
-    yield parsed.readings
+    yield readings
     yield beam.pvalue.TaggedOutput("rejects", parsed.rejects)

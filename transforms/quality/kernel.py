@@ -59,7 +59,8 @@ def check_quality(batch: pa.RecordBatch, spec: QualitySpec, now: datetime | int)
     Each row's result depends on that row, the rules and ``now`` alone, and checking twice is checking once.
 
     Args:
-        batch: Readings in flight, cleansed; columns that are none of theirs are kept untouched, in both parts.
+        batch: Readings in flight, cleansed; columns that are none of theirs, and the schema's metadata, are kept
+            untouched in both parts.
         spec: The rules.
         now: The clock, as an aware datetime or in microseconds since 1970.
 
@@ -139,7 +140,8 @@ def _split(batch: pa.RecordBatch, reasons: npt.NDArray[np.int8]) -> Checked:
     places = pa.array(reasons[rows])
     columns = [*rejected.columns, _REASONS.take(places), _DETAILS.take(places)]
     fields = [pa.field(name, pa.string(), nullable=False) for name in ("reason", "detail")]
-    return Checked(readings, pa.RecordBatch.from_arrays(columns, schema=pa.schema([*batch.schema, *fields])))
+    wider = pa.schema([*batch.schema, *fields], batch.schema.metadata)
+    return Checked(readings, pa.RecordBatch.from_arrays(columns, schema=wider))
 
 
 def _score(readings: pa.RecordBatch, spec: QualitySpec) -> pa.RecordBatch:

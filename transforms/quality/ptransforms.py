@@ -9,49 +9,58 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam import coders
+from apache_beam.coders import Coder
 
+from telebeam.transforms import coders  # noqa: F401 - registers the coder of RecordBatches
+from telebeam.transforms.metrics import measured
 from telebeam.transforms.quality.kernel import check_quality
 from telebeam.transforms.quality.report import QualityReport
 from telebeam.transforms.quality.spec import QualitySpec
+from telebeam.transforms.rejects import of_stage, rejects_of
+from telebeam.transforms.schema import READINGS_IN_FLIGHT, conform
 
 
 @dataclass
 class CheckQuality(beam.PTransform):  # type: ignore[misc]  # Beam has no types
     """Parts readings that can be used from those that can't; see :func:`~.kernel.check_quality`.
 
-    Batches of ``READINGS_IN_FLIGHT`` in, bounded or unbounded.  Gives two collections, ``readings`` (the same columns)
-    and ``rejected`` (with ``reason`` and ``detail`` besides), that together hold every row.  Batches keep their
-    timestamps; a late batch is treated like all others.
+    Batches of ``READINGS_IN_FLIGHT`` in, with or without ``payload``, bounded or unbounded.  Gives two collections:
+    ``readings`` (``READINGS_IN_FLIGHT``) and ``rejects`` (``REJECTS``), which together hold every row.  There is a
+    batch of each for every batch that comes in, empty ones included, so that a sink knows what it has seen.  Batches
+    keep their timestamps; a late one is treated like all others.
+
+    Metrics: ``rejects``.
 
     Args:
         spec: The rules.
-        now: The clock on the worker, in seconds since 1970; ``future`` and ``too_old`` are measured from it.
+        now: The clock on the worker, in seconds since 1970: ``future`` and ``too_old`` are measured from it, and it is
+            ``rejected_at``.
     """
 
     spec: QualitySpec = field(default_factory=QualitySpec)
     now: Callable[[], float] = time.time
 
     def expand(self, batches: Any) -> Any:
-        """The two collections, by name or unpacked in this order."""
-        check = beam.FlatMap(_check, self.spec, self.now).with_output_types(pa.RecordBatch)
-        return batches | "CheckBatches" >> check.with_outputs("rejected", main="readings")
+        """The two collections, by name."""
+        step = beam.FlatMap(_check, self.spec, self.now).with_output_types(pa.RecordBatch)
+        return batches | "CheckBatches" >> step.with_outputs("rejects", main="readings")
 
 
 def _check(batch: pa.RecordBatch, spec: QualitySpec, now: Callable[[], float]) -> Iterator[Any]:
-    checked = check_quality(batch, spec, int(now() * 1e6))
-    if checked.readings.num_rows:
-        yield checked.readings
-    if checked.rejected.num_rows:
-        yield beam.pvalue.TaggedOutput("rejected", checked.rejected)
+    moment = int(now() * 1e6)
+    readings, rejected = check_quality(batch, spec, moment)
+    measured("rejects", rejected.num_rows)
+    yield conform(readings, READINGS_IN_FLIGHT).replace_schema_metadata(batch.schema.metadata)
+    yield beam.pvalue.TaggedOutput("rejects", of_stage(rejects_of(rejected, moment), "quality"))
 
 
 @dataclass
 class ReportQuality(beam.PTransform):  # type: ignore[misc]  # Beam has no types
     """Reduces a bounded run's readings and rejects to its quality report: one batch of ``QUALITY``.
 
-    Elements are ``("readings", batch)`` and ``("rejects", batch)``; see :class:`~.report.QualityReport` for the
-    columns of each.  A run without any batch gets its report as well.
+    Takes a dict of collections: ``readings`` of scored readings, and under any other names rejects; see
+    :class:`~.report.QualityReport` for the columns of each.  Each is reduced where it is made, so that what travels is
+    a report.  A run without any batch gets its report as well.
 
     Args:
         pipeline_name: What the report's rows are marked with.
@@ -59,13 +68,25 @@ class ReportQuality(beam.PTransform):  # type: ignore[misc]  # Beam has no types
 
     pipeline_name: str  # Beam sets an attribute named pipeline
 
-    def expand(self, tagged: Any) -> Any:
+    def expand(self, collections: Any) -> Any:
         """The report's one batch."""
-        combine = beam.CombineGlobally(CombineReports(self.pipeline_name)).with_output_types(pa.RecordBatch)
-        return tagged | "CombineReports" >> combine
+        reports = [
+            batches | f"Reduce_{name}" >> beam.CombineGlobally(CombineReports(name)).with_output_types(bytes)
+            for name, batches in collections.items()
+        ]
+        return (
+            reports
+            | "Gather" >> beam.Flatten()
+            | "Merge" >> beam.CombineGlobally(CombineReports(None)).with_output_types(bytes)
+            | "Extract" >> beam.Map(_extract, self.pipeline_name).with_output_types(pa.RecordBatch)
+        )
 
 
-class QualityReportCoder(coders.Coder):  # type: ignore[misc]  # Beam has no types
+def _extract(report: bytes, pipeline_name: str) -> pa.RecordBatch:
+    return QualityReport.from_bytes(report).extract(pipeline_name)
+
+
+class QualityReportCoder(Coder):  # type: ignore[misc]  # Beam has no types
     """A report as its Arrow streams."""
 
     def encode(self, value: QualityReport) -> bytes:
@@ -82,20 +103,27 @@ class QualityReportCoder(coders.Coder):  # type: ignore[misc]  # Beam has no typ
 
 
 class CombineReports(beam.CombineFn):  # type: ignore[misc]  # Beam has no types
-    """Adds up tagged batches; the accumulator is a :class:`~.report.QualityReport`."""
+    """Adds up batches, or reports as bytes; the accumulator is a :class:`~.report.QualityReport`.
 
-    def __init__(self, pipeline: str) -> None:
+    Args:
+        dataset: ``readings``, another name for rejects, or None for reports.
+    """
+
+    def __init__(self, dataset: str | None) -> None:
         super().__init__()
-        self._pipeline = pipeline
+        self._dataset = dataset
 
     def create_accumulator(self) -> QualityReport:
         """An empty report."""
         return QualityReport.create()
 
-    def add_input(self, accumulator: QualityReport, element: tuple[str, pa.RecordBatch]) -> QualityReport:
-        """The report with one batch more."""
-        dataset, batch = element
-        return accumulator.add(readings=batch) if dataset == "readings" else accumulator.add(rejected=batch)
+    def add_input(self, accumulator: QualityReport, element: pa.RecordBatch | bytes) -> QualityReport:
+        """The report with one batch, or one report, more."""
+        if isinstance(element, bytes):
+            return accumulator.merge(QualityReport.from_bytes(element))
+        if self._dataset == "readings":
+            return accumulator.add(readings=element)
+        return accumulator.add(rejected=element)
 
     def merge_accumulators(self, accumulators: Iterable[QualityReport]) -> QualityReport:
         """The report of all that several have seen."""
@@ -104,10 +132,10 @@ class CombineReports(beam.CombineFn):  # type: ignore[misc]  # Beam has no types
             merged = merged.merge(accumulator)
         return merged
 
-    def extract_output(self, accumulator: QualityReport) -> pa.RecordBatch:
-        """The report's rows."""
-        return accumulator.extract(self._pipeline)
+    def extract_output(self, accumulator: QualityReport) -> bytes:
+        """The report, as it travels."""
+        return accumulator.to_bytes()
 
-    def get_accumulator_coder(self) -> Any:
+    def get_accumulator_coder(self) -> Coder:
         """Arrow streams: Beam would pickle the report."""
         return QualityReportCoder()

@@ -1,0 +1,123 @@
+"""A batch job from its first check to its balance."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import apache_beam as beam
+
+from telebeam.io import storage
+from telebeam.pipelines.graph import Run, build
+from telebeam.pipelines.progress import Progress
+from telebeam.pipelines.runners import RunnerChoice, pipeline_options
+from telebeam.pipelines.spec import PipelineSpec
+from telebeam.transforms import errors
+from telebeam.transforms.errors import BalanceError, JobError, SinkError, TelebeamError
+from telebeam.transforms.metrics import counts_of
+
+_OURS = re.compile(r"telebeam\.transforms\.errors\.(\w+): (.*?)(?: \[while running '([^']*)|\Z)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Balance:
+    """Where the rows of a run went: ``rows_in = readings + rejects + duplicates``."""
+
+    rows_in: int
+    readings: int
+    rejects: int
+    duplicates: int = 0
+    late: int = 0
+
+    def check(self) -> None:
+        """Raises a BalanceError where the sum does not hold."""
+        out = self.readings + self.rejects + self.duplicates
+        if self.rows_in != out:
+            raise BalanceError(
+                f"{self.rows_in:,} rows came in and {out:,} are accounted for", "this is a defect of telebeam's: report it"
+            )
+
+    def as_dict(self) -> dict[str, int]:
+        """The balance as ``--json`` has it."""
+        return {
+            "in": self.rows_in,
+            "readings": self.readings,
+            "rejects": self.rejects,
+            "duplicates": self.duplicates,
+            "late": self.late,
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished run tells."""
+
+    runner: str
+    seconds: float
+    balance: Balance
+    windows: int
+    points: int
+    refused_points: int
+
+
+def run_batch(spec: PipelineSpec, run: Run, choice: RunnerChoice, *, quiet: bool = False) -> Outcome:
+    """Runs a job to its end.
+
+    Raises:
+        TelebeamError: What stopped it, in words; never a bare traceback.
+    """
+    storage.find(spec.source.files.path)
+    if spec.sinks.lake is not None:
+        check_writable(spec.sinks.lake.path)
+    options = pipeline_options(choice)
+    began = time.monotonic()
+    try:
+        with Progress(quiet=quiet):
+            pipeline = beam.Pipeline(options=options)
+            build(pipeline, spec, run)
+            result = pipeline.run()
+            result.wait_until_finish()
+    except TelebeamError:
+        raise
+    except Exception as error:
+        raise readable(error) from error
+    counts = counts_of(result)
+    balance = Balance(counts["rows_in"], counts["readings"], counts["rejects"])
+    balance.check()
+    if spec.sinks.lake is not None:
+        storage.clean_staging(storage.locate(spec.sinks.lake.path), run.now())
+    seconds = time.monotonic() - began
+    return Outcome(
+        choice.description, seconds, balance, counts["windows"], counts["points"], counts["refused_points"]
+    )
+
+
+def check_writable(path: str) -> None:
+    """Finds out before the job starts whether the lake takes files.
+
+    Raises:
+        SinkError: It does not.
+    """
+    root = storage.locate(path)
+    if root.is_local and Path(root.path).exists() and not Path(root.path).is_dir():
+        raise SinkError(f"{path} is a file; expected a folder for the lake", "check sinks.lake.path")
+    storage.probe(root)
+
+
+def readable(error: BaseException) -> TelebeamError:
+    """What went wrong in a worker, in words: runners hand errors over as the text of a traceback."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, TelebeamError):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    found = _OURS.findall(str(error))
+    if found:
+        kind, text, step = found[-1]
+        message, _, hint = text.strip().partition("\n  hint: ")
+        where = f" (in the step {step})" if step else ""
+        return getattr(errors, kind, JobError)(message + where, hint)  # type: ignore[no-any-return]
+    last = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+    return JobError(f"the job failed: {last}", "run again with --traceback for the whole of it")

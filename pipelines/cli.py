@@ -1,0 +1,221 @@
+"""The ``telebeam`` command.  Results go to stdout, everything else to stderr; exit codes: 0 done, 1 failed, 2 wrong request."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback as traceback_module
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from telebeam.pipelines.config import check_secrets, load_config
+from telebeam.pipelines.spec import PipelineSpec
+from telebeam.transforms.errors import ConfigurationError, TelebeamError
+
+app = typer.Typer(
+    name="telebeam",
+    help="Columnar pipelines for IoT telemetry: archives to a data lake and InfluxDB.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Config = Annotated[Path, typer.Argument(help="The pipeline's YAML file; see docs/configuration.md.")]
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be given several times.")
+]
+Json = Annotated[bool, typer.Option("--json", help="End with one JSON object on stdout.")]
+Runner = Annotated[str, typer.Option(help="direct (local, batch), prism, or a runner that Beam knows.")]
+Mode = Annotated[str, typer.Option(help="batch; stream is not part of this version.")]
+BeamOptions = Annotated[list[str] | None, typer.Argument(help="Behind --: options for Beam, as --direct_num_workers=4.")]
+
+
+@app.command()
+def run(
+    config: Config,
+    beam_options: BeamOptions = None,
+    mode: Mode = "batch",
+    runner: Runner = "direct",
+    set_: Overrides = [],  # noqa: B006 - typer reads it, nobody changes it
+    start: Annotated[str | None, typer.Option(help="Only readings from this time on, as 2026-01-01T00:00:00Z.")] = None,
+    end: Annotated[str | None, typer.Option(help="Only readings before this time.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the configuration and stop.")] = False,
+    as_json: Json = False,
+    traceback: Annotated[bool, typer.Option(help="Show where in the code an error came from.")] = False,
+) -> None:
+    """Run a pipeline to its end and print the balance of its rows."""
+    from telebeam.pipelines.batch import run_batch
+    from telebeam.pipelines.graph import Run
+    from telebeam.pipelines.runners import choose_runner
+
+    spec = _load(config, set_)
+    choice = choose_runner(runner, mode, beam_options or [])
+    job = Run(datetime.now(UTC), _moment("--start", start), _moment("--end", end))
+    if job.start is not None and job.end is not None and job.start >= job.end:
+        raise ConfigurationError(f"--start {start} is not before --end {end}")
+    if dry_run:
+        _say(f"{config} is fine; {choice.description} would run it")
+        return
+    _say(f"{spec.pipeline}: {spec.source.files.path} on {choice.description}")
+    try:
+        outcome = run_batch(spec, job, choice, quiet=as_json and not sys.stderr.isatty())
+    except TelebeamError:
+        if traceback:
+            traceback_module.print_exc()
+        raise
+    summary = {
+        "pipeline": spec.pipeline,
+        "runner": outcome.runner,
+        "seconds": round(outcome.seconds, 3),
+        "balance": outcome.balance.as_dict(),
+        "windows": outcome.windows,
+        "points": outcome.points,
+        "refused_points": outcome.refused_points,
+    }
+    _print(summary) if as_json else _report(spec, job, summary)
+
+
+def _report(spec: PipelineSpec, job: Any, summary: dict[str, Any]) -> None:
+    from telebeam.dashboards.report import run_report
+    from telebeam.io.lake.writer import LakeWriter
+    from telebeam.pipelines.graph import report_unit
+
+    lake = spec.sinks.lake
+    quality = None if lake is None else LakeWriter(lake, "quality").written(report_unit(spec, job))
+    Console().print(run_report(summary, quality, lake.path if lake is not None else None))
+
+
+@app.command()
+def check(
+    config: Config,
+    beam_options: BeamOptions = None,
+    mode: Mode = "batch",
+    runner: Runner = "direct",
+    set_: Overrides = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Validate a configuration, then try every endpoint that it names."""
+    from telebeam.pipelines.preflight import preflight
+    from telebeam.pipelines.runners import choose_runner
+
+    findings = preflight(_load(config, set_), lambda: choose_runner(runner, mode, beam_options or []))
+    if as_json:
+        _print([{"what": f.what, "ok": f.error is None, "result": f.result} for f in findings])
+    else:
+        for finding in findings:
+            print(f"{'ok  ' if finding.error is None else 'FAIL'}  {finding.what}: {finding.result}")  # noqa: T201
+            if finding.error is not None and finding.error.hint:
+                print(f"      hint: {finding.error.hint}")  # noqa: T201
+    failed = [finding.error for finding in findings if finding.error is not None]
+    if failed:
+        raise typer.Exit(max(error.exit_code for error in failed))
+
+
+@app.command()
+def explain(config: Config, set_: Overrides = []) -> None:  # noqa: B006
+    """Say in words what a configuration does."""
+    from telebeam.pipelines.explain import explain as words
+
+    sys.stdout.write(words(_load(config, set_, secrets=False)))
+
+
+@app.command()
+def simulate(
+    to: Annotated[str, typer.Option(help="jsonl:PATH, csv:PATH (also .gz, .zst) or parquet:FOLDER.")],
+    devices: Annotated[int | None, typer.Option(help="How many devices; their types take turns.")] = None,
+    profile: Annotated[str | None, typer.Option(help="home, office or factory: 9, 16 or 30 devices.")] = None,
+    interval: Annotated[str, typer.Option(help="The time between two reports of a device.")] = "10s",
+    duration: Annotated[str, typer.Option(help="How long the fleet reports.")] = "1h",
+    start: Annotated[str, typer.Option(help="When it begins.")] = "2026-01-01T00:00:00Z",
+    seed: Annotated[int, typer.Option(help="Another seed, another fleet; equal settings give equal bytes.")] = 1,
+    shape: Annotated[str, typer.Option(help="Payloads: reading, metric, data, flat or mixed.")] = "reading",
+    units: Annotated[str, typer.Option(help="canonical, or mixed to exercise conversion.")] = "canonical",
+    faults: Annotated[str, typer.Option(help="NAME=RATE,… as spike=0.001,malformed=0.01; see docs/simulation.md.")] = "",
+    files: Annotated[int | None, typer.Option(help="Files of a Parquet archive; one an hour unless given.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a deterministic fleet's data, with labelled faults whose truth is written beside it."""
+    from telebeam.pipelines.simulation import parse_faults, planned_readings, simulation_spec
+    from telebeam.pipelines.simulation import simulate as make
+
+    spec = simulation_spec(
+        devices=devices, profile=profile, interval=interval, duration=duration, start=_moment("--start", start),
+        seed=seed, shape=shape, units=units, faults=parse_faults(faults), files=files,
+    )  # fmt: skip
+    with _Bar(planned_readings(spec)) as bar:
+        report = make(spec, to, bar.advance)
+    if as_json:
+        _print(report.as_dict())
+    else:
+        kinds = ", ".join(f"{name} {count:,}" for name, count in sorted(report.faults.items())) or "none"
+        print(f"{report.readings:,} readings in {report.records:,} records, {report.bytes / 1e6:,.1f} MB")  # noqa: T201
+        print(f"faults: {kinds}; their truth is in {report.truth}")  # noqa: T201
+
+
+class _Bar:
+    """A progress bar on a terminal's stderr, nothing elsewhere."""
+
+    def __init__(self, total: int) -> None:
+        from rich.progress import Progress
+
+        self._bar = Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+        self._task = self._bar.add_task("readings", total=total)
+
+    def __enter__(self) -> _Bar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def advance(self, count: int) -> None:
+        self._bar.advance(self._task, count)
+
+
+def _load(config: Path, overrides: list[str], *, secrets: bool = True) -> PipelineSpec:
+
+    spec = load_config(config, overrides)
+    pass
+    if secrets:
+        check_secrets(spec, config, overrides)
+    return spec
+
+
+def _moment(option: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{option} {text!r} is not a time", "write 2026-01-01T00:00:00Z") from error
+    if moment.tzinfo is None:
+        raise ConfigurationError(f"{option} {text!r} names no zone", f"write {text}Z for UTC")
+    return moment.astimezone(UTC)
+
+
+def _print(value: object) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"telebeam: {text}\n")
+
+
+def main() -> None:
+    """The console script's entry: errors become a message and an exit code."""
+    try:
+        app()
+    except TelebeamError as error:
+        sys.stderr.write(f"telebeam: error: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _say("interrupted; running it again completes it")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

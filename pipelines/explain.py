@@ -1,0 +1,51 @@
+"""What a configuration will do, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from telebeam.pipelines.spec import PipelineSpec
+
+
+def explain(spec: PipelineSpec) -> str:
+    """The flow from source to sinks, a step a line, with the steps' labels in the graph."""
+    return "\n".join(f"{number}. {line}" for number, line in enumerate(_lines(spec), 1)) + "\n"
+
+
+def _lines(spec: PipelineSpec) -> Iterator[str]:
+    source, parse, quality = spec.source, spec.parse, spec.quality
+    bad = "stop the job" if source.on_bad_file == "fail" else "become one reject each"
+    yield f"[Read] {source.kind} files: {source.files.path}; unreadable ones {bad}"
+    mapped = f", with {_pairs(parse.fields)}" if parse.fields else ""
+    defaults = f", and {_pairs(parse.defaults)} where a record says nothing" if parse.defaults else ""
+    zone = f"; text timestamps without an offset are in {parse.timezone}" if parse.timezone else ""
+    yield f"[Parse] as {parse.format} for tenant {parse.tenant}{mapped}{defaults}{zone}"
+    units = {name: limit.unit for name, limit in quality.limits.items() if limit.unit}
+    yield f"[Cleanse] trim and lower-case names; convert to canonical units ({_pairs(units)}, and the usual ones)"
+    age = "however old" if quality.max_age_days is None else f"at most {quality.max_age_days:g} days old"
+    limits = ", ".join(f"{name} {_range(limit.min, limit.max)}" for name, limit in sorted(quality.limits.items()))
+    yield f"[CheckQuality] at most {quality.max_future_seconds:g} s ahead, {age}; flag what is outside of {limits or 'nothing'}"
+    yield from _sinks(spec)
+
+
+def _sinks(spec: PipelineSpec) -> Iterator[str]:
+    lake, influx = spec.sinks.lake, spec.sinks.influxdb
+    windows = ", ".join(str(window.every) for window in spec.windows)
+    if lake is not None:
+        yield f"[WriteReadings] and rejects, to the lake at {lake.path}, by hour of the event time"
+        if windows:
+            yield f"[Windows] of {windows} (h:mm:ss), aligned to the epoch in UTC, from the lake's readings, into the lake"
+        yield "[ReportQuality] a report of the run into the lake"
+    elif windows:
+        yield f"[Windows] of {windows} (h:mm:ss), aligned to the epoch in UTC; rejects are counted only: there is no lake"
+    if influx is not None:
+        when = "once the lake is complete, " if lake is not None else ""
+        yield f"[InfluxDB] {when}{' and '.join(influx.write)} to bucket {influx.bucket} at {influx.url}"
+
+
+def _pairs(names: dict[str, str]) -> str:
+    return ", ".join(f"{ours} = {theirs}" for ours, theirs in sorted(names.items()))
+
+
+def _range(low: float | None, high: float | None) -> str:
+    return f"{'…' if low is None else f'{low:g}'} to {'…' if high is None else f'{high:g}'}"

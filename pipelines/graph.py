@@ -1,0 +1,137 @@
+"""The flow, on one page: what a job is made of, whatever runs it.
+
+::
+
+    files ─► parse ─► cleanse ─► check quality ─► lake: readings ─► windows, from the lake's readings ─► lake: windows
+      │        │                      │                                   │
+      └────────┴─ rejects ────────────┴─► lake: rejects                   └─► then, from the lake: InfluxDB
+                                      └─► quality report ─► lake: quality
+
+Batches go from the file to the readings' files without a shuffle between; behind them go the names of files only, so
+that no runner holds data in memory and no sink's trouble keeps another from being complete.  Without a lake, windows are
+aggregated from the batches in flight and rejects are counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import apache_beam as beam
+import pyarrow as pa
+
+from telebeam.io.files.ptransforms import ReadFiles
+from telebeam.io.influxdb.ptransforms import WriteToInfluxDB
+from telebeam.io.influxdb.spec import InfluxSpec
+from telebeam.io.lake.layout import unit_name
+from telebeam.io.lake.ptransforms import ReadLakeFiles, RecomputeWindows, WriteToLake
+from telebeam.io.lake.spec import LakeSpec
+from telebeam.pipelines.spec import PipelineSpec
+from telebeam.transforms.aggregation.ptransforms import AggregateWindows
+from telebeam.transforms.batches import UNIT
+from telebeam.transforms.cleansing.ptransforms import Cleanse
+from telebeam.transforms.cleansing.spec import cleanse_spec
+from telebeam.transforms.metrics import measured
+from telebeam.transforms.parsing.ptransforms import ParseReadings
+from telebeam.transforms.quality.ptransforms import CheckQuality, ReportQuality
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is of one run and not of the configuration.
+
+    Args:
+        started: The run's clock: what ``future``, ``too_old`` and ``rejected_at`` are measured by, the same for all
+            workers and for a bundle that runs twice.
+        start: Readings before it are left out.
+        end: Readings from it on are left out.
+    """
+
+    started: datetime
+    start: datetime | None = None
+    end: datetime | None = None
+
+    def now(self) -> float:
+        """The run's clock in seconds since 1970."""
+        return self.started.timestamp()
+
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """[start, end) in µs since 1970; None where neither is given."""
+        if self.start is None and self.end is None:
+            return None
+        return _micros(self.start or datetime.min.replace(tzinfo=UTC)), _micros(
+            self.end or datetime.max.replace(tzinfo=UTC)
+        )
+
+
+def _micros(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def build(pipeline: beam.Pipeline, spec: PipelineSpec, run: Run) -> dict[str, beam.PCollection]:
+    """Puts a job's steps into a pipeline.
+
+    Returns:
+        The collections by name: ``readings``, ``rejects`` (of three steps) and, where there are, ``windows``.
+    """
+    source = pipeline | "Read" >> ReadFiles(
+        spec.source.files, spec.source.kind, spec.parse, spec.pipeline, spec.source.on_bad_file, run.span, run.now
+    )
+    parsed = source["batches"] | "Parse" >> ParseReadings(spec.parse, run.now, run.span)
+    clean = parsed.readings | "Cleanse" >> Cleanse(cleanse_spec(spec.quality))
+    checked = clean | "CheckQuality" >> CheckQuality(spec.quality, run.now)
+    rejects = {"BadFiles": source["rejects"], "Unparsed": parsed.rejects, "Unusable": checked.rejects}
+    flow = {"readings": checked.readings, **rejects}
+    if spec.sinks.lake is None:
+        return flow | _without_lake(checked.readings, spec, run)
+    return flow | _with_lake(checked.readings, rejects, spec, spec.sinks.lake, run)
+
+
+def _with_lake(
+    readings: beam.PCollection, rejects: dict[str, beam.PCollection], spec: PipelineSpec, lake: LakeSpec, run: Run
+) -> dict[str, beam.PCollection]:
+    files = readings | "WriteReadings" >> WriteToLake(lake, "readings", run.span)
+    # One by one, for a Flatten would keep them from being fused with what made them.
+    written = [files, *(batches | f"Write{name}" >> WriteToLake(lake, "rejects") for name, batches in rejects.items())]
+    report = {"readings": readings, **rejects} | "ReportQuality" >> ReportQuality(spec.pipeline)
+    named = report | "NameReport" >> beam.Map(_named, report_unit(spec, run)).with_output_types(pa.RecordBatch)
+    written.append(named | "WriteQuality" >> WriteToLake(lake, "quality"))
+    flow = {"quality": report}
+    if spec.windows:
+        flow["windows"] = files | "Windows" >> RecomputeWindows(lake, spec.windows)
+        written.append(flow["windows"])
+    influx = spec.sinks.influxdb
+    for dataset in influx.write if influx is not None else ():
+        made = files if dataset == "readings" else flow.get("windows")
+        if made is not None and influx is not None:
+            # Only when the lake is complete: an InfluxDB that is away must not keep it from being so.
+            complete = made | f"AfterLake_{dataset}" >> beam.WaitOn(*written)
+            batches = complete | f"ReadBack_{dataset}" >> ReadLakeFiles(lake)
+            refused = batches | f"InfluxDB_{dataset}" >> WriteToInfluxDB(influx, dataset, rejected_at=run.started)
+            _ = refused | f"WriteRefused_{dataset}" >> WriteToLake(lake, "rejects")
+    return flow
+
+
+def _without_lake(readings: beam.PCollection, spec: PipelineSpec, run: Run) -> dict[str, beam.PCollection]:
+    influx: InfluxSpec = spec.sinks.influxdb  # type: ignore[assignment]  # the settings ask for one sink at least
+    flow = {}
+    _ = readings | "CountReadings" >> beam.Map(lambda batch: measured("readings", batch.num_rows))
+    if spec.windows:
+        flow["windows"] = readings | "Windows" >> AggregateWindows(spec.windows)
+    for dataset, batches in {"readings": readings, **flow}.items():
+        if dataset in influx.write:
+            _ = batches | f"InfluxDB_{dataset}" >> WriteToInfluxDB(influx, dataset, rejected_at=run.started)  # type: ignore[arg-type]
+    return flow
+
+
+def _named(report: pa.RecordBatch, unit: str) -> pa.RecordBatch:
+    return report.replace_schema_metadata({UNIT: unit.encode()})
+
+
+def report_unit(spec: PipelineSpec, run: Run) -> str:
+    """The unit of a run's quality report: the same run again has the same one."""
+    span = "all" if run.span is None else f"{run.span[0]}-{run.span[1]}"
+    return unit_name(spec.pipeline, f"{spec.source.kind}-{spec.source.files.path}", span)

@@ -1,0 +1,64 @@
+"""``telebeam check``: is everything there that a job needs?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from telebeam.io import storage
+from telebeam.io.files.units import plan_units
+from telebeam.io.influxdb.client import probe
+from telebeam.io.lake.parquet import open_parquet
+from telebeam.pipelines.batch import check_writable
+from telebeam.pipelines.runners import RunnerChoice
+from telebeam.pipelines.spec import PipelineSpec
+from telebeam.transforms.errors import SourceError, TelebeamError
+from telebeam.transforms.parsing.table import missing_columns
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was tried, what came of it, and the error where it failed."""
+
+    what: str
+    result: str
+    error: TelebeamError | None = None
+
+
+def preflight(spec: PipelineSpec, choose: Callable[[], RunnerChoice]) -> list[Finding]:
+    """Tries the source, every sink and the runner; writes nothing that stays."""
+    checks: list[tuple[str, Callable[[], str]]] = [
+        (f"source {spec.source.files.path}", lambda: _source(spec)),
+        ("runner", lambda: choose().description),
+    ]
+    lake, influx = spec.sinks.lake, spec.sinks.influxdb
+    if lake is not None:
+        checks.append((f"lake {lake.path}", lambda: _lake(lake.path)))
+    if influx is not None:
+        checks.append((f"InfluxDB {influx.url}", lambda: (probe(influx), f"bucket {influx.bucket} takes points")[1]))
+    return [_try(what, check) for what, check in checks]
+
+
+def _try(what: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, check())
+    except TelebeamError as error:
+        return Finding(what, error.message, error)
+
+
+def _source(spec: PipelineSpec) -> str:
+    files = storage.find(spec.source.files.path)
+    root = storage.source_root(spec.source.files.path)
+    if spec.source.kind == "parquet":
+        with open_parquet(root, files[0]) as file:
+            missing = missing_columns(file.schema_arrow, spec.parse)
+            if missing:
+                raise SourceError(f"{files[0]} is no archive of readings: {missing}", "name its columns in parse.fields")
+    else:
+        plan_units(spec.source.files.path, files[0], spec.source.kind, None)
+    return f"{len(files):,} file(s); the first one, {files[0]}, can be read"
+
+
+def _lake(path: str) -> str:
+    check_writable(path)
+    return "takes files"
