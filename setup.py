@@ -40,6 +40,7 @@ setup(
         "lazy-loader>=0.4,<1",
         "pint>=0.25,<1",
         "influxdb-client>=1.50,<2",
+        "urllib3>=2,<3",
         "typer>=0.20,<1",
         "rich>=14,<16",
     ],
