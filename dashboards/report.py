@@ -2,36 +2,51 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.console import Group, RenderableType
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 _WORST = 5
+_ISSUES = 3
+_NAME_COLUMNS = 32
+"""A device id may have 256 characters; a table shows so many of them."""
+_PLAIN_PATH = re.compile(r"[\w./:@=+-]+")
 
 
-def run_report(outcome: dict[str, Any], quality: pa.Table | None, lake: str | None) -> RenderableType:
-    """The tables that a run ends with.
+def print_run_report(console: Console, outcome: dict[str, Any], quality: pa.Table | None, lake: str | None) -> None:
+    """Prints the tables that a run ends with, and where to look next.
 
     Args:
+        console: Where to; its width is kept but for the line that is there to be copied.
         outcome: What ``telebeam run --json`` prints.
         quality: The run's quality report (:data:`~telebeam.transforms.schema.QUALITY`), where there is one.
         lake: The lake's path, where there is one.
     """
-    parts: list[RenderableType] = [_balance(outcome)]
+    console.print(_balance(outcome))
     if quality is not None and quality.num_rows:
-        parts += [_sensors(quality), _devices(quality)]
-    parts.append(_next(outcome, lake))
-    return Group(*parts)
+        console.print(_sensors(quality))
+        devices = quality.filter(pc.equal(quality["scope"], "device"))
+        if devices.num_rows:
+            console.print(_devices(devices))
+    rate = outcome["balance"]["in"] / outcome["seconds"] if outcome["seconds"] else 0
+    console.print(Text(f"{rate:,.0f} rows/s: {outcome['seconds']:.1f} s on {outcome['runner']}"))
+    if lake is not None:
+        console.print(Text(f"Look next at {lake}/readings, windows, rejects and quality; with DuckDB:"))
+        console.print(Text(f"  {_query(lake)}", style="cyan"), soft_wrap=True)
 
 
-def _table(title: str, *columns: str, left: int = 1) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
+def _table(title: str, *columns: str) -> Table:
+    """A table whose first column and issues are texts, and the others numbers."""
+    table = Table(title=Text(title, style="bold"), title_justify="left", header_style="dim")
     for number, name in enumerate(columns):
-        table.add_column(name, justify="left" if number < left else "right")
+        is_text = number == 0 or "issues" in name
+        table.add_column(name, justify="left" if is_text else "right", no_wrap=number == 0, overflow="ellipsis",
+                         max_width=_NAME_COLUMNS if number == 0 else None)  # fmt: skip
     return table
 
 
@@ -52,38 +67,38 @@ def _balance(outcome: dict[str, Any]) -> Table:
 
 
 def _sensors(quality: pa.Table) -> Table:
-    table = _table("Quality by sensor type", "sensor type", "readings", "valid", "most frequent issues")
+    table = _table("Quality by sensor type", "sensor type", "rows", "valid", "most frequent issues")
     rows = quality.filter(pc.is_in(quality["scope"], pa.array(["sensor_type", "total"]))).to_pylist()
     for row in sorted(rows, key=lambda row: (row["scope"] == "total", row["sensor_type"] or "")):
         if row["scope"] == "total":
             table.add_section()
-        table.add_row(row["sensor_type"] or "all", f"{row['total']:,}", f"{row['valid_rate']:.2%}", _issues(row))
+        name = "all" if row["scope"] == "total" else row["sensor_type"]
+        _add_quality(table, name, row)
     return table
 
 
-def _devices(quality: pa.Table) -> Table:
-    table = _table("The worst devices", "device", "readings", "valid", "most frequent issues")
-    devices = quality.filter(pc.equal(quality["scope"], "device"))
-    worst = devices.take(
-        pc.select_k_unstable(devices, _WORST, [("valid_rate", "ascending"), ("total", "descending")])
-    )
-    for row in worst.to_pylist():
-        table.add_row(row["device_id"], f"{row['total']:,}", f"{row['valid_rate']:.2%}", _issues(row))
+def _devices(devices: pa.Table) -> Table:
+    table = _table("The worst devices", "device", "rows", "valid", "most frequent issues")
+    order = [("valid_rate", "ascending"), ("quality_mean", "ascending"), ("total", "descending")]
+    for row in devices.take(pc.select_k_unstable(devices, min(_WORST, len(devices)), order)).to_pylist():
+        _add_quality(table, row["device_id"], row)
     return table
+
+
+def _add_quality(table: Table, name: str | None, row: dict[str, Any]) -> None:
+    # As Text, for a device id with brackets is no markup.
+    table.add_row(Text(name or "–"), f"{row['total']:,}", f"{row['valid_rate']:.2%}", Text(_issues(row)))
 
 
 def _issues(row: dict[str, Any]) -> str:
-    return ", ".join(f"{issue['issue']} {issue['count']:,}" for issue in row["top_issues"][:3])
+    return ", ".join(f"{issue['issue']} {issue['count']:,}" for issue in row["top_issues"][:_ISSUES])
 
 
-def _next(outcome: dict[str, Any], lake: str | None) -> Text:
-    rate = outcome["balance"]["in"] / outcome["seconds"] if outcome["seconds"] else 0
-    text = Text(f"{rate:,.0f} rows/s: {outcome['seconds']:.1f} s on {outcome['runner']}\n")
-    if lake is not None:
-        query = (
-            f"select device_id, sensor_type, max(max) from read_parquet('{lake}/windows/**/*.parquet', "
-            "hive_partitioning=true) group by all order by 3 desc limit 5"
-        )
-        text.append(f"Look next at {lake}/readings, windows, rejects and quality; with DuckDB:\n")
-        text.append(f'  duckdb -c "{query}"\n', style="cyan")
-    return text
+def _query(lake: str) -> str:
+    """A statement to try: as a command line where the path needs no quoting by a shell."""
+    path = lake.replace("'", "''")
+    statement = (
+        f"select device_id, sensor_type, max(max) from read_parquet('{path}/windows/**/*.parquet', "  # noqa: S608
+        "hive_partitioning=true) group by all order by 3 desc limit 5"
+    )
+    return f'duckdb -c "{statement}"' if _PLAIN_PATH.fullmatch(lake) else statement

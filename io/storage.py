@@ -6,6 +6,7 @@ need neither Beam nor a cloud's Python client.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import os
 import re
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -21,6 +23,9 @@ import pyarrow.fs as pafs
 from telebeam.transforms.errors import SinkError, SourceError
 
 _WILD = re.compile(r"[*?\[]")
+_QUERY = re.compile(r"\?(?=[A-Za-z_]+=)")
+"""Where a query begins: a glob's question mark is none."""
+_LOGIN = re.compile(r"(?<=://)[^/@]*@")
 SCHEMES = ("s3", "gs", "gcs", "file")
 
 
@@ -53,17 +58,27 @@ def locate(uri: str) -> Location:
     if not separator:
         return Location(pafs.LocalFileSystem(), str(Path(uri).expanduser().absolute()))
     if scheme not in SCHEMES:
-        raise SourceError(f"{uri}: the scheme {scheme}:// is not known", f"write a path or one of {', '.join(SCHEMES)}")
-    # A glob's question mark is no query: only what looks like name=value is.
-    address, mark, query = uri.partition("?")
-    if mark and "=" not in query:
-        address, query = uri, ""
+        hint = f"write a path or one of {', '.join(SCHEMES)}"
+        raise SourceError(f"{shown(uri)}: the scheme {scheme}:// is not known", hint)
+    address, *query = _QUERY.split(uri, maxsplit=1)
+    # In an object store's path a percent sign is itself, in a file's URI it escapes.
+    plain = "/:@%" if scheme == "file" or "@" in address else "/:@"
     try:
-        escaped = address.replace("?", "%3F").replace("[", "%5B").replace("]", "%5D")
-        filesystem, path = pafs.FileSystem.from_uri(f"{escaped}?{query}" if query else escaped)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise SourceError(f"{uri}: {error}") from error
+        filesystem, path = pafs.FileSystem.from_uri("?".join([quote(address, plain), *query]))
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(f"{shown(uri)}: {_LOGIN.sub('…@', str(error))}") from error
+    if not path:
+        raise SourceError(f"{shown(uri)} names no bucket", f"write {scheme}://bucket/path")
     return Location(filesystem, path)
+
+
+def shown(uri: str) -> str:
+    """A path or URI for a message: without the login that it may hold.
+
+    >>> shown("s3://key:secret@bucket/path")
+    's3://…@bucket/path'
+    """
+    return _LOGIN.sub("…@", uri)
 
 
 @lru_cache(maxsize=64)
@@ -80,19 +95,20 @@ def source_root(uri: str) -> Location:
     try:
         info = location.filesystem.get_file_info(base)
     except OSError as error:
-        raise SourceError(f"{uri} can't be read: {error}") from error
-    if info.type == pafs.FileType.NotFound:
+        raise SourceError(f"{shown(uri)} can't be read: {error}") from error
+    if info.type == pafs.FileType.NotFound or (pattern and info.type == pafs.FileType.File):
         where = f"there is no folder {base}" if pattern else "there is no such file or folder"
-        raise SourceError(f"{uri}: {where}", "check the source's path")
+        raise SourceError(f"{shown(uri)}: {where}", "check the source's path")
     if info.type == pafs.FileType.File:
         return Location(location.filesystem, info.path.rpartition("/")[0])
-    return Location(location.filesystem, info.path)
+    return Location(location.filesystem, info.path.rstrip("/"))
 
 
 def find(uri: str) -> list[str]:
     """The files that a path, a folder or a glob names, sorted, relative to :func:`source_root`.
 
-    Files below a folder whose name begins with ``_`` or ``.`` are left out, as everywhere in the field.
+    Files whose name, or the name of a folder above them, begins with ``_`` or ``.`` are left out, as everywhere in the
+    field.
 
     Raises:
         SourceError: There is no such file, or it can't be listed.
@@ -102,20 +118,29 @@ def find(uri: str) -> list[str]:
     if root.path == path.rpartition("/")[0] and not _WILD.search(path):
         return [path.rpartition("/")[2]]
     try:
-        infos = root.filesystem.get_file_info(pafs.FileSelector(root.path, recursive=True))
-    except OSError as error:
-        raise SourceError(f"{uri} can't be listed: {error}") from error
-    base = PurePosixPath(root.path)
-    names = [str(PurePosixPath(i.path).relative_to(base)) for i in infos if i.type == pafs.FileType.File]
+        names = list(_files_below(root, root.path))
+    except (OSError, UnicodeDecodeError) as error:
+        hint = "check the permissions, and that all names are UTF-8"
+        raise SourceError(f"{shown(uri)} can't be listed: {error}", hint) from error
     pattern = _split_glob(path)[1]
     wanted = sorted(name for name in names if _matches(name, pattern) and not _hidden(name))
     if not wanted:
-        raise SourceError(f"{uri}: no file matches", f"{len(names)} other files lie below {base}" if names else "")
+        hint = f"{len(names)} other files lie below {root.path}" if names else ""
+        raise SourceError(f"{shown(uri)}: no file matches", hint)
     return wanted
 
 
+def _files_below(root: Location, folder: str, *, allow_not_found: bool = False) -> Iterator[str]:
+    """The files in a folder and below, as paths relative to the root."""
+    selector = pafs.FileSelector(folder, recursive=True, allow_not_found=allow_not_found)
+    start = len(root.path.rstrip("/")) + 1
+    for info in root.filesystem.get_file_info(selector):
+        if info.type == pafs.FileType.File:
+            yield info.path[start:]
+
+
 def _split_glob(path: str) -> tuple[str, str]:
-    parts = path.split("/")
+    parts = path.rstrip("/").split("/")
     plain = next((i for i, part in enumerate(parts) if _WILD.search(part)), len(parts))
     return "/".join(parts[:plain]) or "/", "/".join(parts[plain:])
 
@@ -159,8 +184,9 @@ def publish(root: Location, path: str, content: pa.Buffer) -> None:
 def _publish_locally(root: Path, target: Path, content: pa.Buffer) -> None:
     staging = root / "_staging"
     staging.mkdir(parents=True, exist_ok=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staged = staging / f"{target.name}.{uuid.uuid4().hex}"
+    _make_folders(target.parent)
+    # Not by the file's name, which may be as long as names can be.
+    staged = staging / uuid.uuid4().hex
     try:
         with staged.open("wb", buffering=0) as file:
             view = memoryview(content)
@@ -173,8 +199,17 @@ def _publish_locally(root: Path, target: Path, content: pa.Buffer) -> None:
         staged.unlink(missing_ok=True)
 
 
+def _make_folders(folder: Path) -> None:
+    """Makes a folder and those above it, each durable in the one above."""
+    if folder.is_dir():
+        return
+    _make_folders(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
+
+
 def _sync_folder(folder: Path) -> None:
-    """Makes a rename durable: the folder's own entry is what changed."""
+    """Makes a new entry of a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -192,11 +227,14 @@ def clean_staging(root: Location, before: float) -> None:
     staging = Path(root.path) / "_staging"
     if not root.is_local or not staging.is_dir():
         return
-    for left in staging.iterdir():
-        if left.stat().st_mtime < before:
-            left.unlink(missing_ok=True)
-    if not any(staging.iterdir()):
-        staging.rmdir()
+    # The folder stays, even empty: another job may be about to stage a file in it.
+    try:
+        for left in staging.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if left.stat().st_mtime < before:
+                    left.unlink()
+    except OSError as error:
+        raise SinkError(f"{staging} can't be cleaned: {error}", "check the permissions") from error
 
 
 def probe(root: Location) -> None:
@@ -221,23 +259,40 @@ def remove(root: Location, path: str) -> None:
 
 
 def read(root: Location, path: str) -> pa.Buffer | None:
-    """A file's content; None where there is none."""
+    """A file's content; None where there is none.
+
+    Raises:
+        SourceError: It can't be read.
+    """
     try:
         with root.filesystem.open_input_file(root.child(path)) as file:
             return file.read_buffer()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise SourceError(f"{root.child(path)} can't be read: {error}") from error
 
 
 def exists(root: Location, path: str) -> bool:
-    """Whether there is a file below a root."""
-    return bool(root.filesystem.get_file_info(root.child(path)).type == pafs.FileType.File)
+    """Whether there is a file below a root.
+
+    Raises:
+        SourceError: It can't be found out.
+    """
+    try:
+        return bool(root.filesystem.get_file_info(root.child(path)).type == pafs.FileType.File)
+    except OSError as error:
+        raise SourceError(f"{root.child(path)} can't be read: {error}") from error
 
 
-def files_below(root: Location, path: str, ending: str = ".parquet") -> Iterator[str]:
-    """The files in a folder and below, sorted, as paths relative to the root; none where there is no such folder."""
-    selector = pafs.FileSelector(root.child(path), recursive=True, allow_not_found=True)
-    infos = root.filesystem.get_file_info(selector)
-    base = PurePosixPath(root.path)
-    names = [str(PurePosixPath(i.path).relative_to(base)) for i in infos if i.type == pafs.FileType.File]
-    yield from sorted(name for name in names if name.endswith(ending))
+def files_below(root: Location, path: str, ending: str = ".parquet") -> list[str]:
+    """The files in a folder and below, sorted, as paths relative to the root; none where there is no such folder.
+
+    Raises:
+        SourceError: It can't be listed.
+    """
+    folder = root.child(path)
+    try:
+        return sorted(name for name in _files_below(root, folder, allow_not_found=True) if name.endswith(ending))
+    except OSError as error:
+        raise SourceError(f"{folder} can't be listed: {error}") from error

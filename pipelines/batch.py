@@ -5,20 +5,22 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import apache_beam as beam
 
 from telebeam.io import storage
 from telebeam.pipelines.graph import Run, build
+from telebeam.pipelines.preflight import check_lake
 from telebeam.pipelines.progress import Progress
 from telebeam.pipelines.runners import RunnerChoice, pipeline_options
 from telebeam.pipelines.spec import PipelineSpec
 from telebeam.transforms import errors
-from telebeam.transforms.errors import BalanceError, JobError, SinkError, TelebeamError
+from telebeam.transforms.errors import BalanceError, JobError, TelebeamError
 from telebeam.transforms.metrics import counts_of
 
-_OURS = re.compile(r"telebeam\.transforms\.errors\.(\w+): (.*?)(?: \[while running '([^']*)|\Z)", re.DOTALL)
+_OURS = re.compile(r"^telebeam\.transforms\.errors\.(\w+): (.*?)(?=\n\n|\Z)", re.DOTALL | re.MULTILINE)
+"""An error of ours within the text of tracebacks; a blank line ends it."""
+_STEP = re.compile(r" \[while running '([^']*)'\]")
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Balance:
         out = self.readings + self.rejects + self.duplicates
         if self.rows_in != out:
             raise BalanceError(
-                f"{self.rows_in:,} rows came in and {out:,} are accounted for", "this is a defect of telebeam's: report it"
+                f"{self.rows_in:,} rows came in and {out:,} are accounted for",
+                "this is a defect of telebeam's: report it",
             )
 
     def as_dict(self) -> dict[str, int]:
@@ -70,40 +73,35 @@ def run_batch(spec: PipelineSpec, run: Run, choice: RunnerChoice, *, quiet: bool
     """
     storage.find(spec.source.files.path)
     if spec.sinks.lake is not None:
-        check_writable(spec.sinks.lake.path)
-    options = pipeline_options(choice)
+        check_lake(spec.sinks.lake.path)
     began = time.monotonic()
-    try:
-        with Progress(quiet=quiet):
-            pipeline = beam.Pipeline(options=options)
-            build(pipeline, spec, run)
-            result = pipeline.run()
-            result.wait_until_finish()
-    except TelebeamError:
-        raise
-    except Exception as error:
-        raise readable(error) from error
-    counts = counts_of(result)
+    with Progress(quiet=quiet) as progress:
+        counts = _counts(spec, run, choice)
+        progress.finish(counts)
     balance = Balance(counts["rows_in"], counts["readings"], counts["rejects"])
     balance.check()
     if spec.sinks.lake is not None:
         storage.clean_staging(storage.locate(spec.sinks.lake.path), run.now())
-    seconds = time.monotonic() - began
     return Outcome(
-        choice.description, seconds, balance, counts["windows"], counts["points"], counts["refused_points"]
+        choice.description,
+        time.monotonic() - began,
+        balance,
+        counts["windows"],
+        counts["points"],
+        counts["refused_points"],
     )
 
 
-def check_writable(path: str) -> None:
-    """Finds out before the job starts whether the lake takes files.
-
-    Raises:
-        SinkError: It does not.
-    """
-    root = storage.locate(path)
-    if root.is_local and Path(root.path).exists() and not Path(root.path).is_dir():
-        raise SinkError(f"{path} is a file; expected a folder for the lake", "check sinks.lake.path")
-    storage.probe(root)
+def _counts(spec: PipelineSpec, run: Run, choice: RunnerChoice) -> dict[str, int]:
+    """What a job counted by its end."""
+    try:
+        pipeline = beam.Pipeline(options=pipeline_options(choice))
+        build(pipeline, spec, run)
+        result = pipeline.run()
+        result.wait_until_finish()
+        return counts_of(result)
+    except Exception as error:
+        raise readable(error) from error
 
 
 def readable(error: BaseException) -> TelebeamError:
@@ -115,9 +113,10 @@ def readable(error: BaseException) -> TelebeamError:
         seen = seen.__cause__ or seen.__context__
     found = _OURS.findall(str(error))
     if found:
-        kind, text, step = found[-1]
-        message, _, hint = text.strip().partition("\n  hint: ")
-        where = f" (in the step {step})" if step else ""
-        return getattr(errors, kind, JobError)(message + where, hint)  # type: ignore[no-any-return]
+        kind, text = found[-1]
+        step = _STEP.search(text)
+        message, _, hint = _STEP.sub("", text).strip().partition("\n  hint: ")
+        where = f" (in the step {step[1]})" if step else ""
+        return getattr(errors, kind, JobError)(message + where, hint)
     last = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
     return JobError(f"the job failed: {last}", "run again with --traceback for the whole of it")

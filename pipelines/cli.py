@@ -1,13 +1,18 @@
-"""The ``telebeam`` command.  Results go to stdout, everything else to stderr; exit codes: 0 done, 1 failed, 2 wrong request."""
+"""The ``telebeam`` command: results go to stdout, everything else to stderr.
+
+Exit codes: 0 done, 1 the job failed, 2 the request was wrong, 130 interrupted.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 import traceback as traceback_module
+from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,25 +21,47 @@ from telebeam.pipelines.config import check_secrets, load_config
 from telebeam.pipelines.spec import PipelineSpec
 from telebeam.transforms.errors import ConfigurationError, TelebeamError
 
+if TYPE_CHECKING:
+    from telebeam.pipelines.graph import Run
+
+PAGE_COLUMNS = 100
+"""How wide tables may be where stdout is no terminal, or a wider one."""
+
+
+def _examples(*lines: str) -> str:
+    """An epilog: a blank line between lines, for one feed alone would join them."""
+    return "\n\n".join(["Examples:", *lines])
+
+
 app = typer.Typer(
     name="telebeam",
     help="Columnar pipelines for IoT telemetry: archives to a data lake and InfluxDB.",
+    epilog="Exit codes: 0 done, 1 the job failed, 2 the request was wrong, 130 interrupted. See docs/commands.md.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
-Config = Annotated[Path, typer.Argument(help="The pipeline's YAML file; see docs/configuration.md.")]
+Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The pipeline's YAML file; see docs/configuration.md.")]
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be given several times.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="End with one JSON object on stdout.")]
 Runner = Annotated[str, typer.Option(help="direct (local, batch), prism, or a runner that Beam knows.")]
 Mode = Annotated[str, typer.Option(help="batch; stream is not part of this version.")]
-BeamOptions = Annotated[list[str] | None, typer.Argument(help="Behind --: options for Beam, as --direct_num_workers=4.")]
+BeamOptions = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[-- BEAM OPTIONS]", help="Behind --: options for Beam, as --direct_num_workers=4."),
+]
 
 
-@app.command()
+@app.command(
+    epilog=_examples(
+        "telebeam run fleet.yaml",
+        "telebeam run fleet.yaml --start 2026-01-01T00:00:00Z --end 2026-01-02T00:00:00Z --json",
+        "telebeam run fleet.yaml --set source.parquet.path='archive/2026/*.parquet' -- --direct_num_workers=4",
+    )
+)
 def run(
     config: Config,
     beam_options: BeamOptions = None,
@@ -45,13 +72,15 @@ def run(
     end: Annotated[str | None, typer.Option(help="Only readings before this time.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the configuration and stop.")] = False,
     as_json: Json = False,
-    traceback: Annotated[bool, typer.Option(help="Show where in the code an error came from.")] = False,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where in the code an error came from.")] = False,
 ) -> None:
     """Run a pipeline to its end and print the balance of its rows."""
     from telebeam.pipelines.batch import run_batch
     from telebeam.pipelines.graph import Run
+    from telebeam.pipelines.logs import show_logs, without_tracebacks
     from telebeam.pipelines.runners import choose_runner
 
+    show_logs(tracebacks=traceback)
     spec = _load(config, set_)
     choice = choose_runner(runner, mode, beam_options or [])
     job = Run(datetime.now(UTC), _moment("--start", start), _moment("--end", end))
@@ -59,14 +88,20 @@ def run(
         raise ConfigurationError(f"--start {start} is not before --end {end}")
     if dry_run:
         _say(f"{config} is fine; {choice.description} would run it")
+        if as_json:
+            _print({"pipeline": spec.pipeline, "runner": choice.description, "dry_run": True})
         return
     _say(f"{spec.pipeline}: {spec.source.files.path} on {choice.description}")
     try:
-        outcome = run_batch(spec, job, choice, quiet=as_json and not sys.stderr.isatty())
+        with nullcontext() if traceback else without_tracebacks():
+            outcome = run_batch(spec, job, choice)
     except TelebeamError:
         if traceback:
             traceback_module.print_exc()
         raise
+    except KeyboardInterrupt:
+        _say("interrupted; running it again completes it")
+        raise typer.Exit(130) from None
     summary = {
         "pipeline": spec.pipeline,
         "runner": outcome.runner,
@@ -79,17 +114,20 @@ def run(
     _print(summary) if as_json else _report(spec, job, summary)
 
 
-def _report(spec: PipelineSpec, job: Any, summary: dict[str, Any]) -> None:
-    from telebeam.dashboards.report import run_report
+def _report(spec: PipelineSpec, job: Run, summary: dict[str, Any]) -> None:
+    from telebeam.dashboards.report import print_run_report
     from telebeam.io.lake.writer import LakeWriter
     from telebeam.pipelines.graph import report_unit
 
     lake = spec.sinks.lake
     quality = None if lake is None else LakeWriter(lake, "quality").written(report_unit(spec, job))
-    Console().print(run_report(summary, quality, lake.path if lake is not None else None))
+    console = Console()
+    if not console.is_terminal or console.width > PAGE_COLUMNS:
+        console = Console(width=PAGE_COLUMNS)
+    print_run_report(console, summary, quality, lake.path if lake is not None else None)
 
 
-@app.command()
+@app.command(epilog=_examples("telebeam check fleet.yaml", "telebeam check fleet.yaml --runner prism --json"))
 def check(
     config: Config,
     beam_options: BeamOptions = None,
@@ -103,19 +141,23 @@ def check(
     from telebeam.pipelines.runners import choose_runner
 
     findings = preflight(_load(config, set_), lambda: choose_runner(runner, mode, beam_options or []))
+    failed = [finding.error for finding in findings if finding.error is not None]
     if as_json:
-        _print([{"what": f.what, "ok": f.error is None, "result": f.result} for f in findings])
+        checks = [
+            {"what": f.what, "ok": f.error is None, "result": f.result, "hint": f.error.hint if f.error else ""}
+            for f in findings
+        ]
+        _print({"ok": not failed, "checks": checks})
     else:
         for finding in findings:
             print(f"{'ok  ' if finding.error is None else 'FAIL'}  {finding.what}: {finding.result}")  # noqa: T201
             if finding.error is not None and finding.error.hint:
                 print(f"      hint: {finding.error.hint}")  # noqa: T201
-    failed = [finding.error for finding in findings if finding.error is not None]
     if failed:
         raise typer.Exit(max(error.exit_code for error in failed))
 
 
-@app.command()
+@app.command(epilog=_examples("telebeam explain fleet.yaml", "telebeam explain fleet.yaml --set windows=[]"))
 def explain(config: Config, set_: Overrides = []) -> None:  # noqa: B006
     """Say in words what a configuration does."""
     from telebeam.pipelines.explain import explain as words
@@ -123,7 +165,12 @@ def explain(config: Config, set_: Overrides = []) -> None:  # noqa: B006
     sys.stdout.write(words(_load(config, set_, secrets=False)))
 
 
-@app.command()
+@app.command(
+    epilog=_examples(
+        "telebeam simulate --profile office --to jsonl:office.jsonl.zst",
+        "telebeam simulate --devices 1000 --duration 1d --faults spike=0.001,stuck=0.01 --to parquet:archive",
+    )
+)
 def simulate(
     to: Annotated[str, typer.Option(help="jsonl:PATH, csv:PATH (also .gz, .zst) or parquet:FOLDER.")],
     devices: Annotated[int | None, typer.Option(help="How many devices; their types take turns.")] = None,
@@ -134,7 +181,7 @@ def simulate(
     seed: Annotated[int, typer.Option(help="Another seed, another fleet; equal settings give equal bytes.")] = 1,
     shape: Annotated[str, typer.Option(help="Payloads: reading, metric, data, flat or mixed.")] = "reading",
     units: Annotated[str, typer.Option(help="canonical, or mixed to exercise conversion.")] = "canonical",
-    faults: Annotated[str, typer.Option(help="NAME=RATE,… as spike=0.001,malformed=0.01; see docs/simulation.md.")] = "",
+    faults: Annotated[str, typer.Option(help="NAME=RATE,… as spike=0.001,late=0.01; see docs/simulation.md.")] = "",
     files: Annotated[int | None, typer.Option(help="Files of a Parquet archive; one an hour unless given.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -177,9 +224,7 @@ class _Bar:
 
 
 def _load(config: Path, overrides: list[str], *, secrets: bool = True) -> PipelineSpec:
-
     spec = load_config(config, overrides)
-    pass
     if secrets:
         check_secrets(spec, config, overrides)
     return spec
@@ -193,7 +238,7 @@ def _moment(option: str, text: str | None) -> datetime | None:
     except ValueError as error:
         raise ConfigurationError(f"{option} {text!r} is not a time", "write 2026-01-01T00:00:00Z") from error
     if moment.tzinfo is None:
-        raise ConfigurationError(f"{option} {text!r} names no zone", f"write {text}Z for UTC")
+        raise ConfigurationError(f"{option} {text!r} names no zone", f"write {moment.isoformat()}Z for UTC")
     return moment.astimezone(UTC)
 
 
@@ -205,16 +250,17 @@ def _say(text: str) -> None:
     sys.stderr.write(f"telebeam: {text}\n")
 
 
-def main() -> None:
-    """The console script's entry: errors become a message and an exit code."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console script's entry: errors become a message and an exit code.
+
+    Args:
+        arguments: What stands behind ``telebeam``; the process's own unless given.
+    """
     try:
-        app()
+        app(args=None if arguments is None else list(arguments), prog_name="telebeam")
     except TelebeamError as error:
-        sys.stderr.write(f"telebeam: error: {error}\n")
+        _say(f"error: {error}")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _say("interrupted; running it again completes it")
-        sys.exit(130)
 
 
 if __name__ == "__main__":

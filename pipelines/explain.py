@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from telebeam.pipelines.settings import format_duration
 from telebeam.pipelines.spec import PipelineSpec
 
 
@@ -24,20 +25,23 @@ def _lines(spec: PipelineSpec) -> Iterator[str]:
     yield f"[Cleanse] trim and lower-case names; convert to canonical units ({_pairs(units)}, and the usual ones)"
     age = "however old" if quality.max_age_days is None else f"at most {quality.max_age_days:g} days old"
     limits = ", ".join(f"{name} {_range(limit.min, limit.max)}" for name, limit in sorted(quality.limits.items()))
-    yield f"[CheckQuality] at most {quality.max_future_seconds:g} s ahead, {age}; flag what is outside of {limits or 'nothing'}"
+    ahead = f"at most {quality.max_future_seconds:g} s ahead"
+    yield f"[CheckQuality] {ahead}, {age}; flag what is outside of {limits or 'nothing'}"
     yield from _sinks(spec)
 
 
 def _sinks(spec: PipelineSpec) -> Iterator[str]:
     lake, influx = spec.sinks.lake, spec.sinks.influxdb
-    windows = ", ".join(str(window.every) for window in spec.windows)
+    windows = ", ".join(format_duration(window.every) for window in spec.windows)
     if lake is not None:
         yield f"[WriteReadings] and rejects, to the lake at {lake.path}, by hour of the event time"
         if windows:
-            yield f"[Windows] of {windows} (h:mm:ss), aligned to the epoch in UTC, from the lake's readings, into the lake"
+            yield f"[Windows] of {windows}, aligned to the epoch in UTC, from the lake's readings, into the lake"
         yield "[ReportQuality] a report of the run into the lake"
-    elif windows:
-        yield f"[Windows] of {windows} (h:mm:ss), aligned to the epoch in UTC; rejects are counted only: there is no lake"
+    else:
+        if windows:
+            yield f"[Windows] of {windows}, aligned to the epoch in UTC, from the readings in flight"
+        yield "[Rejects] are counted only: there is no lake to keep them"
     if influx is not None:
         when = "once the lake is complete, " if lake is not None else ""
         yield f"[InfluxDB] {when}{' and '.join(influx.write)} to bucket {influx.bucket} at {influx.url}"

@@ -8,8 +8,8 @@
                                       └─► quality report ─► lake: quality
 
 Batches go from the file to the readings' files without a shuffle between; behind them go the names of files only, so
-that no runner holds data in memory and no sink's trouble keeps another from being complete.  Without a lake, windows are
-aggregated from the batches in flight and rejects are counted.
+that no runner holds data in memory and no sink's trouble keeps another from being complete.  Without a lake, windows
+are aggregated from the batches in flight and rejects are counted.
 """
 
 from __future__ import annotations
@@ -95,7 +95,10 @@ def _with_lake(
 ) -> dict[str, beam.PCollection]:
     files = readings | "WriteReadings" >> WriteToLake(lake, "readings", run.span)
     # One by one, for a Flatten would keep them from being fused with what made them.
-    written = [files, *(batches | f"Write{name}" >> WriteToLake(lake, "rejects") for name, batches in rejects.items())]
+    written = [
+        files,
+        *(batches | f"Write{name}" >> WriteToLake(lake, "rejects", run.span) for name, batches in rejects.items()),
+    ]
     report = {"readings": readings, **rejects} | "ReportQuality" >> ReportQuality(spec.pipeline)
     named = report | "NameReport" >> beam.Map(_named, report_unit(spec, run)).with_output_types(pa.RecordBatch)
     written.append(named | "WriteQuality" >> WriteToLake(lake, "quality"))
@@ -123,7 +126,7 @@ def _without_lake(readings: beam.PCollection, spec: PipelineSpec, run: Run) -> d
         flow["windows"] = readings | "Windows" >> AggregateWindows(spec.windows)
     for dataset, batches in {"readings": readings, **flow}.items():
         if dataset in influx.write:
-            _ = batches | f"InfluxDB_{dataset}" >> WriteToInfluxDB(influx, dataset, rejected_at=run.started)  # type: ignore[arg-type]
+            _ = batches | f"InfluxDB_{dataset}" >> WriteToInfluxDB(influx, dataset, rejected_at=run.started)
     return flow
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from telebeam.io import storage
 from telebeam.io.files.units import plan_units
 from telebeam.io.influxdb.client import probe
+from telebeam.io.influxdb.spec import InfluxSpec
 from telebeam.io.lake.parquet import open_parquet
-from telebeam.pipelines.batch import check_writable
 from telebeam.pipelines.runners import RunnerChoice
 from telebeam.pipelines.spec import PipelineSpec
-from telebeam.transforms.errors import SourceError, TelebeamError
+from telebeam.transforms.errors import SinkError, SourceError, TelebeamError
 from telebeam.transforms.parsing.table import missing_columns
 
 
@@ -35,7 +36,7 @@ def preflight(spec: PipelineSpec, choose: Callable[[], RunnerChoice]) -> list[Fi
     if lake is not None:
         checks.append((f"lake {lake.path}", lambda: _lake(lake.path)))
     if influx is not None:
-        checks.append((f"InfluxDB {influx.url}", lambda: (probe(influx), f"bucket {influx.bucket} takes points")[1]))
+        checks.append((f"InfluxDB {influx.url}", lambda: _influx(influx)))
     return [_try(what, check) for what, check in checks]
 
 
@@ -53,12 +54,54 @@ def _source(spec: PipelineSpec) -> str:
         with open_parquet(root, files[0]) as file:
             missing = missing_columns(file.schema_arrow, spec.parse)
             if missing:
-                raise SourceError(f"{files[0]} is no archive of readings: {missing}", "name its columns in parse.fields")
+                raise SourceError(
+                    f"{files[0]} is no archive of readings: {missing}", "name its columns in parse.fields"
+                )
     else:
         plan_units(spec.source.files.path, files[0], spec.source.kind, None)
     return f"{len(files):,} file(s); the first one, {files[0]}, can be read"
 
 
+def _influx(spec: InfluxSpec) -> str:
+    probe(spec)
+    return f"bucket {spec.bucket} takes points"
+
+
 def _lake(path: str) -> str:
-    check_writable(path)
+    check_lake(path)
     return "takes files"
+
+
+def check_lake(path: str) -> None:
+    """Finds out whether a lake takes files, and leaves nothing: neither a file nor a folder that was not there.
+
+    Raises:
+        SinkError: It does not.
+    """
+    root = storage.locate(path)
+    if not root.is_local:
+        storage.probe(root)
+        return
+    folder = Path(root.path)
+    obstacle = next((parent for parent in (folder, *folder.parents) if parent.exists()), folder)
+    if not obstacle.is_dir():
+        what = "is a file" if obstacle == folder else f"lies below {obstacle}, which is a file"
+        raise SinkError(f"{path} {what}; expected a folder for the lake", "check sinks.lake.path")
+    staging = folder / "_staging"
+    made = [parent for parent in (staging, folder, *folder.parents) if not parent.exists()]
+    try:
+        storage.probe(root)
+    except (SinkError, OSError) as error:
+        cause = error.__cause__ or error
+        raise SinkError(
+            f"the lake {path} does not take files: {cause}",
+            "check sinks.lake.path, the disk's space and the permissions",
+        ) from error
+    finally:
+        _remove_empty(made)
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()

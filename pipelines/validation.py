@@ -49,8 +49,6 @@ def validate(root: Node) -> tuple[PipelineSpec | None, list[Problem]]:
         details = error.errors(include_url=False)
         problems = [_problem(detail, root) for detail in details if not _follows_from_another(detail, details)]
         return None, problems
-    except OverflowError:
-        return None, _endless_durations(root, root, ())
 
 
 def _problem(detail: Any, root: Node) -> Problem:
@@ -146,18 +144,6 @@ def _is_duration(value: Any) -> bool:
         return False
     try:
         parse_duration(value)
-    except (ValueError, OverflowError):
+    except ValueError:
         return False
     return True
-
-
-def _endless_durations(root: Node, node: Node, path: _Path) -> list[Problem]:
-    """The durations beyond what a timedelta holds; pydantic passes their OverflowError through as it is."""
-    if isinstance(node.value, dict):
-        return [p for key, child in node.value.items() for p in _endless_durations(root, child, (*path, key))]
-    if isinstance(node.value, list):
-        return [p for index, child in enumerate(node.value) for p in _endless_durations(root, child, (*path, index))]
-    setting = setting_at(path)
-    if setting is None or not setting.type.startswith("duration") or _is_duration(node.value):
-        return []
-    return [Problem(node.place, dotted(path), f"found {show(node.value)}; expected {_EXAMPLE_DURATION}")]

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rewrite-golden", action="store_true", help="write the golden files anew instead of comparing")
+    parser.addoption("--long", action="store_true", help="the long forms of slow tests as well")
 
 
 @pytest.fixture

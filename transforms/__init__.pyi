@@ -4,8 +4,14 @@ from .cleansing.ptransforms import Cleanse as Cleanse
 from .cleansing.spec import CleanseSpec as CleanseSpec
 from .parsing.ptransforms import ParseReadings as ParseReadings
 from .parsing.spec import ParseSpec as ParseSpec
+from .ptransforms import CompleteReadings as CompleteReadings
 from .ptransforms import FromBatches as FromBatches
 from .ptransforms import ToBatches as ToBatches
 from .quality.ptransforms import CheckQuality as CheckQuality
 from .quality.ptransforms import ReportQuality as ReportQuality
+from .quality.spec import Limit as Limit
 from .quality.spec import QualitySpec as QualitySpec
+from .schema import QUALITY as QUALITY
+from .schema import READINGS as READINGS
+from .schema import REJECTS as REJECTS
+from .schema import WINDOWS as WINDOWS

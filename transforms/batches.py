@@ -36,9 +36,23 @@ def encode(text: pa.Array) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(encoded.indices, encoded.dictionary.cast(pa.string()))
 
 
+def distinct(column: pa.DictionaryArray) -> pa.DictionaryArray:
+    """The column with a dictionary that holds no text twice and no null: equal codes are equal texts.
+
+    >>> column = pa.DictionaryArray.from_arrays(pa.array([0, 1, 2]), pa.array(["a", "a", None]))
+    >>> distinct(column).indices.to_pylist()
+    [0, 0, None]
+    """
+    dictionary = column.dictionary
+    if not dictionary.null_count and len(dictionary.unique()) == len(dictionary):
+        return column
+    return encode(column.dictionary_decode())
+
+
 def codes(column: pa.DictionaryArray) -> np.ndarray:
     """int32[n]: each row's place in the dictionary; -1 for null."""
-    return pc.fill_null(column.indices, -1).to_numpy(zero_copy_only=False)
+    indices = pc.fill_null(column.indices, -1) if column.indices.null_count else column.indices
+    return indices.to_numpy(zero_copy_only=False)
 
 
 def concat(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:

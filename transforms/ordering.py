@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from telebeam.transforms.batches import codes
 
@@ -35,15 +36,16 @@ def sort_order(batch: pa.RecordBatch, columns: Sequence[str]) -> Integers | None
 
 def rank(column: pa.Array) -> npt.NDArray[np.int64] | npt.NDArray[np.float64]:
     """Numbers that are in the order of the column's values; -1 for a text that is null."""
-    if pa.types.is_string(column.type):
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         column = column.dictionary_encode()
     if not pa.types.is_dictionary(column.type):
         plain = column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
         numbers: npt.NDArray[np.int64] = plain.to_numpy(zero_copy_only=False)
         return numbers
-    texts = column.dictionary.to_pylist()
-    places = {text: place for place, text in enumerate(sorted(set(texts)))}
-    ranks = np.array([*(places[text] for text in texts), -1], np.int64)
+    texts = column.dictionary
+    ranks = np.append(pc.rank(texts, tiebreaker="dense").to_numpy().astype(np.int64), -1)
+    if texts.null_count:
+        ranks[:-1][texts.is_null().to_numpy(zero_copy_only=False)] = -1
     return ranks[codes(column)]
 
 

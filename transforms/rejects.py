@@ -14,6 +14,8 @@ from telebeam.transforms.schema import REJECTS, cast
 
 ORIGIN = ("source", "source_partition", "source_offset")
 
+_MOMENTS = (pa.TimestampScalar, pa.Date32Scalar, pa.Date64Scalar, pa.DurationScalar)
+
 
 def rejects_of(rejected: pa.RecordBatch, now: int) -> pa.RecordBatch:
     """Refused readings as :data:`~telebeam.transforms.schema.REJECTS`.
@@ -59,7 +61,17 @@ def payloads_as_bytes(payloads: pa.Array) -> pa.Array:
     plain = payloads.dictionary_decode() if pa.types.is_dictionary(payloads.type) else payloads
     if not pa.types.is_struct(plain.type):
         return plain
-    return pa.array([row_as_json(row) for row in plain.to_pylist()], pa.large_binary())
+    return pa.array([row_as_json(_python(row)) for row in plain], pa.large_binary())
+
+
+def _python(scalar: pa.Scalar) -> Any:
+    """The value as Python has it; a moment that Python has no form for as its number."""
+    if isinstance(scalar, pa.StructScalar):
+        return {name: _python(scalar[name]) for name in scalar.type.names} if scalar.is_valid else None
+    try:
+        return scalar.as_py()
+    except (OverflowError, ValueError):
+        return scalar.value if isinstance(scalar, _MOMENTS) else str(scalar)
 
 
 def row_as_json(row: dict[str, Any]) -> bytes:
@@ -78,6 +90,8 @@ def _json_value(value: Any) -> Any:
         return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
     if isinstance(value, dict):
         return {name: _json_value(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):

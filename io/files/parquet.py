@@ -8,13 +8,15 @@ import numpy as np
 import pyarrow as pa
 
 from telebeam.io.files.units import Unit, name_of, with_origin
-from telebeam.io.lake.parquet import open_parquet
-from telebeam.io.storage import source_root
+from telebeam.io.lake.parquet import UNREADABLE, open_parquet
+from telebeam.io.storage import Location, source_root
 from telebeam.transforms.batches import UNIT
 from telebeam.transforms.errors import SourceError
 from telebeam.transforms.parsing.spec import ParseSpec
 from telebeam.transforms.parsing.table import kind_of, missing_columns, needed_columns
 from telebeam.transforms.rejects import ORIGIN
+
+_ANEW = "get the file anew from where it came from"
 
 SLICE_ROWS = 262_144
 """A row group of more rows is read in slices, so that what is held does not grow with it."""
@@ -29,15 +31,7 @@ def read_parquet_unit(pipeline: str, unit: Unit, spec: ParseSpec) -> Iterator[pa
         SourceError: The file is damaged, or has no columns that could be readings.
     """
     root = source_root(unit.base)
-    with open_parquet(root, unit.path) as plain:
-        schema = plain.schema_arrow
-        missing = missing_columns(schema, spec)
-        if missing:
-            raise SourceError(
-                f"{root.child(unit.path)} is no archive of readings: {missing}; it has {', '.join(schema.names)[:300]}",
-                "name its columns in parse.fields, or give parse.defaults",
-            )
-        columns = needed_columns(schema, spec)
+    schema, columns = _projection(root, unit.path, spec)
     texts = [name for name in columns if kind_of(schema.field(name).type) == "string" and name != "metadata"]
     with open_parquet(root, unit.path, texts) as file:
         groups = list(range(unit.start, unit.end))
@@ -51,12 +45,39 @@ def read_parquet_unit(pipeline: str, unit: Unit, spec: ParseSpec) -> Iterator[pa
                     yield _named(batch, name, unit.path, partition, offset)
                 return
             parts = list(rows)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise SourceError(f"{root.child(unit.path)} is damaged: {error}") from error
-    if parts:
-        table = pa.Table.from_batches([batch for batch, _, _ in parts]).combine_chunks()
+            table = pa.Table.from_batches([batch for batch, _, _ in parts]).combine_chunks() if parts else None
+        except UNREADABLE as error:
+            raise SourceError(f"{root.child(unit.path)} is damaged: {error}", _ANEW) from error
+    if table is not None:
         places = [np.concatenate([part[i] for part in parts]) for i in (1, 2)]
-        yield _named(table.to_batches()[0], name_of(pipeline, unit), unit.path, *places)
+        yield from _slices(table, name_of(pipeline, unit), unit.path, *places)
+
+
+def _projection(root: Location, path: str, spec: ParseSpec) -> tuple[pa.Schema, list[str]]:
+    """A file's schema and the columns of it that are needed."""
+    with open_parquet(root, path) as file:
+        try:
+            schema = file.schema_arrow
+        except UNREADABLE as error:
+            raise SourceError(f"{root.child(path)} is damaged: {error}", _ANEW) from error
+    missing = missing_columns(schema, spec)
+    if missing:
+        raise SourceError(
+            f"{root.child(path)} is no archive of readings: {missing}; it has {', '.join(schema.names)[:300]}",
+            "name its columns in parse.fields, or give parse.defaults",
+        )
+    return schema, needed_columns(schema, spec)
+
+
+def _slices(
+    table: pa.Table, name: str, path: str, partition: np.ndarray, offset: np.ndarray
+) -> Iterator[pa.RecordBatch]:
+    """A unit's rows: one batch, or some where a column has more text than an array can hold."""
+    first = 0
+    for number, batch in enumerate(table.to_batches()):
+        rows = slice(first, first + batch.num_rows)
+        yield _named(batch, name + (f"-{number:04d}" if number else ""), path, partition[rows], offset[rows])
+        first += batch.num_rows
 
 
 def _with_places(

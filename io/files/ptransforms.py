@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -56,7 +57,7 @@ class ReadFiles(beam.PTransform):
     def expand(self, root: Any) -> Any:
         """The two collections, by name."""
         read = beam.ParDo(_ReadUnit(self.kind, self.parse, self.pipeline_name, self.on_bad_file, self.now))
-        plan = beam.ParDo(_PlanUnits(self.spec.path, self.kind, self.pipeline_name, self.on_bad_file, self.span, self.now))
+        plan = beam.ParDo(_PlanUnits(_planner(self), self.pipeline_name, self.on_bad_file, self.now))
         planned = (
             root
             | "Path" >> beam.Create([self.spec.path])
@@ -71,6 +72,15 @@ class ReadFiles(beam.PTransform):
         )
         rejects = (planned.rejects, batches.rejects) | "BadFiles" >> beam.Flatten()
         return {"batches": batches.batches, "rejects": rejects}
+
+
+def _planner(read: ReadFiles) -> Callable[[str], list[Unit]]:
+    """How a file is cut into units, given its path."""
+    return partial(_plan, read.spec.path, read.kind, read.span, read.parse)
+
+
+def _plan(base: str, kind: str, span: tuple[int, int] | None, parse: ParseSpec, path: str) -> list[Unit]:
+    return plan_units(base, path, kind, span, parse)
 
 
 class _Files(beam.DoFn):
@@ -104,17 +114,14 @@ class _PlanUnits(_Files):
     """Opens each file once, to cut it into units."""
 
     def __init__(
-        self, base: str, kind: str, pipeline: str, on_bad_file: str, span: tuple[int, int] | None,
-        now: Callable[[], float],
-    ) -> None:  # fmt: skip
+        self, plan: Callable[[str], list[Unit]], pipeline: str, on_bad_file: str, now: Callable[[], float]
+    ) -> None:
         super().__init__(pipeline, on_bad_file, now)
-        self._base = base
-        self._kind = kind
-        self._span = span
+        self._plan = plan
 
     def process(self, path: str) -> Iterator[Any]:
         try:
-            yield from [tuple(unit) for unit in plan_units(self._base, path, self._kind, self._span)]
+            yield from [tuple(unit) for unit in self._plan(path)]
         except SourceError as error:
             yield self._bad_file(path, error)
 
@@ -122,9 +129,7 @@ class _PlanUnits(_Files):
 class _ReadUnit(_Files):
     """Reads a unit."""
 
-    def __init__(
-        self, kind: str, parse: ParseSpec, pipeline: str, on_bad_file: str, now: Callable[[], float]
-    ) -> None:
+    def __init__(self, kind: str, parse: ParseSpec, pipeline: str, on_bad_file: str, now: Callable[[], float]) -> None:
         super().__init__(pipeline, on_bad_file, now)
         self._kind = kind
         self._parse = parse

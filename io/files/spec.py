@@ -11,4 +11,7 @@ class FileSourceSpec(Spec):
     """Files of one format."""
 
     path: str = Field(min_length=1)
-    """A file, a folder or a glob (``*``, ``?``, ``[…]``, ``**``), local or ``s3://…``, ``gs://…``; text may be ``.gz``, ``.zst``, ``.bz2``."""
+    """A file, a folder or a glob (``*``, ``?``, ``[…]``, ``**``), local or ``s3://…``, ``gs://…``.
+
+    Text may be ``.gz``, ``.zst``, ``.bz2``.
+    """

@@ -10,7 +10,16 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from telebeam.io.files.units import MAX_LINE_BYTES, UNIT_BYTES, UNIT_ROWS, Unit, name_of, with_origin
+from telebeam.io.files.units import (
+    MAX_LINE_BYTES,
+    UNIT_BYTES,
+    UNIT_ROWS,
+    Unit,
+    is_compressed,
+    name_of,
+    too_long,
+    with_origin,
+)
 from telebeam.io.storage import Location, source_root
 from telebeam.transforms.batches import cut
 from telebeam.transforms.errors import SourceError
@@ -39,8 +48,9 @@ def read_text_unit(pipeline: str, unit: Unit, kind: str) -> Iterator[pa.RecordBa
                 yield _envelopes(pipeline, unit, 0, _lines(file.read_buffer(unit.end - unit.start), quoted=False), {})
             return
         yield from _stream(pipeline, unit, root, kind)
-    except (OSError, pa.ArrowInvalid, EOFError) as error:
-        raise SourceError(f"{root.child(unit.path)} can't be read: {error}") from error
+    except (OSError, pa.ArrowException, EOFError) as error:
+        hint = "a compressed file that was cut off has to be got anew" if is_compressed(unit.path) else ""
+        raise SourceError(f"{root.child(unit.path)} can't be read: {error}", hint) from error
 
 
 def _stream(pipeline: str, unit: Unit, root: Location, kind: str) -> Iterator[pa.RecordBatch]:
@@ -73,7 +83,7 @@ def _pieces(stream: pa.NativeFile, quoted: bool, name: str) -> Iterator[pa.Buffe
         if end:
             yield pa.py_buffer(memoryview(text)[:end])
         elif size > MAX_LINE_BYTES:
-            raise SourceError(f"{name}: a record is longer than {MAX_LINE_BYTES >> 20} MiB")
+            raise too_long(name)
         held, size = [text[end:]], len(text) - end
     rest = b"".join(held)
     if rest:
@@ -114,7 +124,7 @@ def _header(record: bytes, name: str) -> list[str]:
     except UnicodeDecodeError as error:
         raise SourceError(f"{name}: the header is not UTF-8") from error
     header = [field.strip() for field in next(csv.reader(io.StringIO(text, newline="")), [])]
-    if not all(header) or len(set(header)) != len(header):
+    if not header or not all(header) or len(set(header)) != len(header):
         raise SourceError(f"{name}: the header has empty or equal names: {text[:200]!r}")
     return header
 

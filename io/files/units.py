@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from telebeam.io.files.extents import Extents
 from telebeam.io.lake.layout import unit_name
 from telebeam.io.lake.parquet import open_parquet
 from telebeam.io.storage import Location, source_root
 from telebeam.transforms.batches import UNIT, constant
 from telebeam.transforms.errors import SourceError
+from telebeam.transforms.parsing.spec import ParseSpec
 
 UNIT_ROWS = 262_144
 """Rows a unit: its files in the lake are some megabytes, and a worker holds no more than one unit."""
@@ -45,7 +47,9 @@ class Unit(NamedTuple):
     """The number of the first line."""
 
 
-def plan_units(base: str, path: str, kind: str, span: tuple[int, int] | None) -> list[Unit]:
+def plan_units(
+    base: str, path: str, kind: str, span: tuple[int, int] | None, parse: ParseSpec | None = None
+) -> list[Unit]:
     """A file's units.
 
     Args:
@@ -53,70 +57,69 @@ def plan_units(base: str, path: str, kind: str, span: tuple[int, int] | None) ->
         path: The file.
         kind: parquet | jsonl | csv.
         span: [first, end) in µs: units whose statistics say that they are all outside are left out.
+        parse: Which column is the timestamp.
 
     Raises:
         SourceError: It can't be read.
     """
     root = source_root(base)
     if kind == "parquet":
-        return list(_parquet_units(root, base, path, span))
-    if kind == "csv" or _is_compressed(path):
+        return list(_parquet_units(root, base, path, span, parse or ParseSpec()))
+    if kind == "csv" or is_compressed(path):
         return [Unit(base, path, "stream", 0, 0, 0)]
     return list(_line_units(root, base, path))
 
 
-def _is_compressed(path: str) -> bool:
+def is_compressed(path: str) -> bool:
+    """Whether a file has to be unpacked from its beginning."""
     return path.endswith((".gz", ".zst", ".bz2", ".lz4"))
 
 
-def _parquet_units(root: Location, base: str, path: str, span: tuple[int, int] | None) -> Iterator[Unit]:
+def _parquet_units(
+    root: Location, base: str, path: str, span: tuple[int, int] | None, parse: ParseSpec
+) -> Iterator[Unit]:
+    """Row groups gathered up to a unit's rows; a larger one is a unit by itself."""
     with open_parquet(root, path) as file:
         sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
-        start, rows = 0, 0
-        for group, size in enumerate(sizes):
-            rows += size
-            if rows >= UNIT_ROWS or group + 1 == len(sizes):
-                if span is None or any(_may_hold(file, g, span) for g in range(start, group + 1)):
-                    yield Unit(base, path, "parquet", start, group + 1, 0)
-                start, rows = group + 1, 0
-
-
-def _may_hold(file: pq.ParquetFile, group: int, span: tuple[int, int]) -> bool:
-    """Whether a row group's statistics leave room for a timestamp within a span; without statistics they do."""
-    index = file.schema_arrow.get_field_index("timestamp")
-    if index < 0 or not pa.types.is_timestamp(file.schema_arrow.field(index).type):
-        return True
-    names = [file.metadata.schema.column(i).path for i in range(file.metadata.num_columns)]
-    statistics = file.metadata.row_group(group).column(names.index("timestamp")).statistics
-    if statistics is None or not statistics.has_min_max:
-        return True
-    low, high = (
-        pa.scalar(edge, pa.timestamp("us", tz="UTC" if edge.tzinfo else None)).value
-        for edge in (statistics.min, statistics.max)
-    )
-    return low < span[1] and high >= span[0]
+        extents = None if span is None else Extents.of(file, parse)
+    starts, rows = [0], 0
+    for group, size in enumerate(sizes):
+        if group > starts[-1] and rows + size > UNIT_ROWS:
+            starts.append(group)
+            rows = 0
+        rows += size
+    for start, end in pairwise([*starts, len(sizes)]):
+        if any(sizes[start:end]) and (span is None or extents is None or extents.may_hold(range(start, end), span)):
+            yield Unit(base, path, "parquet", start, end, 0)
 
 
 def _line_units(root: Location, base: str, path: str) -> Iterator[Unit]:
     """Cuts where a line ends, counting lines, so that a unit's rows have their numbers without the ones before."""
-    start = position = rows = first_row = 0
-    last_newline, since = 0, 0
+    start = position = last_end = rows = first_row = 0
     try:
         with root.filesystem.open_input_file(root.child(path)) as file:
             while block := file.read(_BLOCK):
-                newlines = np.flatnonzero(np.frombuffer(block, np.uint8) == _NEWLINE)
-                if len(newlines):
-                    rows += len(newlines)
-                    last_newline = position + int(newlines[-1]) + 1
+                ends = position + 1 + np.flatnonzero(np.frombuffer(block, np.uint8) == _NEWLINE)
                 position += len(block)
-                since = last_newline - start
-                if rows >= UNIT_ROWS or since >= UNIT_BYTES:
-                    yield Unit(base, path, "lines", start, last_newline, first_row)
-                    start, first_row, rows = last_newline, first_row + rows, 0
+                while len(ends):
+                    # A unit is full with the line that completes its rows, or its bytes.
+                    taken = min(UNIT_ROWS - rows, int(np.searchsorted(ends, start + UNIT_BYTES)) + 1, len(ends))
+                    last_end, ends, rows = int(ends[taken - 1]), ends[taken:], rows + taken
+                    if rows == UNIT_ROWS or last_end - start >= UNIT_BYTES:
+                        yield Unit(base, path, "lines", start, last_end, first_row)
+                        start, first_row, rows = last_end, first_row + rows, 0
+                if position - last_end > MAX_LINE_BYTES:
+                    raise too_long(root.child(path))
     except OSError as error:
         raise SourceError(f"{root.child(path)} can't be read: {error}") from error
     if position > start:
         yield Unit(base, path, "lines", start, position, first_row)
+
+
+def too_long(path: str) -> SourceError:
+    """What is raised where a line does not end."""
+    hint = "is it a file of lines, and not packed?"
+    return SourceError(f"{path}: a record is longer than {MAX_LINE_BYTES >> 20} MiB", hint)
 
 
 def with_origin(batch: pa.RecordBatch, unit: str, path: str, partition: pa.Array, offset: pa.Array) -> pa.RecordBatch:

@@ -24,7 +24,19 @@ def partition(dataset: str, hour: int, window_seconds: int | None = None) -> str
     """
     moment = _EPOCH + timedelta(hours=hour)
     window = "" if window_seconds is None else f"/window_seconds={window_seconds}"
-    return f"{dataset}{window}/date={moment:%Y-%m-%d}/hour={moment:%H}"
+    return f"{dataset}{window}/date={moment.date().isoformat()}/hour={moment:%H}"
+
+
+def hour_of(path: str) -> tuple[int, int]:
+    """The first and the last instant of a file's hour, µs since the epoch.
+
+    >>> hour_of("readings/date=1970-01-01/hour=02/a.parquet")
+    (7200000000, 10799999999)
+    """
+    _, date, hour, _ = path.rsplit("/", 3)
+    start = datetime.fromisoformat(f"{date.removeprefix('date=')}T{hour.removeprefix('hour=')}:00:00+00:00")
+    first = (start - _EPOCH) // timedelta(microseconds=1)
+    return first, first + HOUR - 1
 
 
 def unit_name(pipeline: str, source: str, part: str) -> str:

@@ -18,6 +18,12 @@ _REPEATED = frozenset({"quality_score", "source_partition", "window_start", "win
 """Numbers of few distinct values in a file."""
 
 
+UNREADABLE = (OSError, pa.ArrowException, UnicodeDecodeError)
+"""What reading a damaged or foreign file raises."""
+
+DAMAGED = "remove a file of the lake that is damaged or cut off and run again; get a source anew"
+
+
 def to_parquet(batches: Iterable[pa.RecordBatch], schema: pa.Schema, spec: LakeSpec) -> pa.Buffer:
     """A Parquet file's bytes; the same batches give the same bytes.
 
@@ -67,12 +73,20 @@ def open_parquet(root: Location, path: str, text_columns: Sequence[str] = ()) ->
             page_checksum_verification=True,
             pre_buffer=not root.is_local,
         )
-    except (OSError, pa.ArrowInvalid) as error:
-        raise SourceError(f"{root.child(path)} is no readable Parquet file: {error}") from error
+    except UNREADABLE as error:
+        raise SourceError(f"{root.child(path)} is no readable Parquet file: {error}", DAMAGED) from error
 
 
-def row_groups(file: pq.ParquetFile, groups: Sequence[int], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def row_groups(
+    file: pq.ParquetFile, groups: Sequence[int], columns: Sequence[str], name: str
+) -> Iterator[pa.RecordBatch]:
     """Each row group as one batch.
+
+    Args:
+        file: From :func:`open_parquet`.
+        groups: Their numbers.
+        columns: What is read of them.
+        name: The file, for the message.
 
     Raises:
         SourceError: A page is damaged.
@@ -80,6 +94,9 @@ def row_groups(file: pq.ParquetFile, groups: Sequence[int], columns: Sequence[st
     for group in groups:
         try:
             table = file.read_row_group(group, columns=list(columns), use_threads=False)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise SourceError(f"a Parquet file's row group {group} can't be read: {error}") from error
-        yield from table.combine_chunks().to_batches()
+            if table.num_rows != file.metadata.row_group(group).num_rows or table.column_names != list(columns):
+                raise SourceError(f"{name} is damaged: its row group {group} is not what its footer says", DAMAGED)
+            batches = table.combine_chunks().to_batches()
+        except UNREADABLE as error:
+            raise SourceError(f"{name} is damaged in row group {group}: {error}", DAMAGED) from error
+        yield from batches

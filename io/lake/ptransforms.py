@@ -139,4 +139,4 @@ def _read_back(file: FileTuple, spec: LakeSpec) -> Iterator[Any]:
     schema = in_flight(DATASETS[dataset])
     texts = [field.name for field in schema if pa.types.is_dictionary(field.type)]
     with open_parquet(storage.locate(spec.path), path, texts) as parquet:
-        yield from row_groups(parquet, range(parquet.metadata.num_row_groups), schema.names)
+        yield from row_groups(parquet, range(parquet.metadata.num_row_groups), schema.names, path)

@@ -6,24 +6,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-import pyarrow.fs as pafs
 
-from telebeam.io.storage import locate
-from telebeam.transforms.errors import SourceError
+from telebeam.io.lake.layout import hour_of
+from telebeam.io.lake.parquet import DAMAGED, UNREADABLE
+from telebeam.io.storage import files_below, locate, shown
+from telebeam.transforms.errors import ConfigurationError, SourceError
 from telebeam.transforms.schema import DATASETS, SERIES
 
 if TYPE_CHECKING:
     import duckdb
 
 _TIME = {"readings": "timestamp", "windows": "window_start", "rejects": "rejected_at", "quality": "last_timestamp"}
-_PARTITIONS = pa.schema([("date", pa.string()), ("hour", pa.string())])
+_MOMENT = pa.timestamp("us", "UTC")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Lake:
@@ -41,7 +44,7 @@ class Lake:
         self._root = locate(path)
 
     def __repr__(self) -> str:
-        return f"Lake({self._path!r})"
+        return f"Lake({shown(self._path)!r})"
 
     def readings(
         self,
@@ -91,61 +94,98 @@ class Lake:
         connection = duckdb.connect()
         for name in DATASETS:
             if self._fragments(name):
-                glob = f"{self._root.path}/{name}/**/*.parquet".replace("'", "''")
-                connection.sql(
-                    f"create view {name} as from read_parquet('{glob}', hive_partitioning=true)"  # noqa: S608 - our names
-                )
+                connection.execute(f"create view {name} as {_view(self._root.path, name)}")
         return connection
 
     def _fragments(self, folder: str) -> list[str]:
-        selector = pafs.FileSelector(self._root.child(folder), recursive=True, allow_not_found=True)
-        infos = self._root.filesystem.get_file_info(selector)
-        return sorted(info.path for info in infos if info.type == pafs.FileType.File and info.path.endswith(".parquet"))
+        return [self._root.child(path) for path in files_below(self._root, folder)]
 
     def _read(
         self, name: str, start: datetime | None, end: datetime | None, devices: Sequence[str] | None,
         columns: Sequence[str] | None, folder: str | None = None,
     ) -> pa.Table:  # fmt: skip
         schema = DATASETS[name]
-        files = self._fragments(folder or name)
+        unknown = sorted({*(columns or ())} - {*schema.names})
+        if unknown:
+            hint = f"its columns are {', '.join(schema.names)}"
+            raise ConfigurationError(f"{name} has no {', '.join(unknown)}", hint)
+        files = [path for path in self._fragments(folder or name) if _may_hold(path, start, end)]
         if not files:
             return pa.schema([schema.field(column) for column in columns or schema.names]).empty_table()
         dataset = ds.dataset(
             files,
-            schema=pa.schema([*schema, *_PARTITIONS]),
+            schema=schema,
             filesystem=self._root.filesystem,
             format=ds.ParquetFileFormat(
                 default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
             ),
-            partitioning=ds.partitioning(_PARTITIONS, flavor="hive"),
-            partition_base_dir=self._root.child(folder or name),
         )
         try:
+            for fragment in dataset.get_fragments():
+                _check_columns(fragment.physical_schema, schema, fragment.path)
             return dataset.to_table(columns=list(columns or schema.names), filter=_filter(name, start, end, devices))
-        except OSError as error:
-            raise SourceError(f"{self._path}: a file of {name} is damaged: {error}") from error
+        except UNREADABLE as error:
+            raise SourceError(f"{_damaged(dataset, shown(self._path))} is damaged: {error}", DAMAGED) from error
+
+
+def _damaged(dataset: ds.Dataset, otherwise: str) -> str:
+    """The file that can't be read, for a scan of many does not say which."""
+    for fragment in dataset.get_fragments():
+        try:
+            fragment.to_table()
+        except UNREADABLE:
+            return str(fragment.path)
+    return otherwise
+
+
+def _check_columns(found: pa.Schema, expected: pa.Schema, path: str) -> None:
+    """Raises a SourceError where a file's columns are others: Arrow would read what is absent as null."""
+    for field in expected:
+        # Parquet knows one kind of bytes.
+        kind = pa.binary() if pa.types.is_large_binary(field.type) else field.type
+        if found.get_field_index(field.name) < 0 or found.field(field.name).type != kind:
+            raise SourceError(f"{path} is damaged or not of this lake: it has no {field.name} of {kind}", DAMAGED)
+
+
+def _may_hold(path: str, start: datetime | None, end: datetime | None) -> bool:
+    """Whether a file's hour has an instant of [start, end)."""
+    first, last = hour_of(path)
+    return (start is None or _micros(start) <= last) and (end is None or _micros(end) > first)
 
 
 def _filter(name: str, start: datetime | None, end: datetime | None, devices: Sequence[str] | None) -> Any:
     time = ds.field(_TIME[name])
     conditions = []
     if start is not None:
-        conditions += [ds.field("date") >= f"{_utc(start):%Y-%m-%d}", time >= pa.scalar(start, pa.timestamp("us", "UTC"))]
+        conditions.append(time >= pa.scalar(_micros(start), _MOMENT))
     if end is not None:
-        conditions += [ds.field("date") <= f"{_utc(end):%Y-%m-%d}", time < pa.scalar(end, pa.timestamp("us", "UTC"))]
+        conditions.append(time < pa.scalar(_micros(end), _MOMENT))
     if devices is not None:
-        conditions.append(ds.field("device_id").isin(list(devices)))
+        conditions.append(ds.field("device_id").isin(pa.array(list(devices), pa.string())))
     result = None
     for condition in conditions:
         result = condition if result is None else result & condition
     return result
 
 
-def _utc(moment: datetime) -> datetime:
-    offset = moment.utcoffset()
-    if offset is None:
-        raise ValueError(f"{moment!r} names no zone; expected an aware datetime")
-    return moment - offset if offset != timedelta(0) else moment
+def _micros(moment: datetime) -> int:
+    if moment.utcoffset() is None:
+        raise ConfigurationError(f"{moment!r} names no zone; expected an aware datetime", "datetime(…, tzinfo=UTC)")
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def _view(root: str, name: str) -> str:
+    """The query of a dataset's files; of windows, the highest revision of each."""
+    # A wildcard in the lake's own path stands for itself, in brackets.
+    escaped = re.sub(r"([*?\[])", r"[\1]", root).replace("'", "''")
+    files = f"read_parquet('{escaped}/{name}/**/*.parquet', hive_partitioning = true)"
+    if name != "windows":
+        return f"from {files}"
+    keys = ("window_seconds", *SERIES, "window_start")
+    same = " and ".join(f"w.{key} is not distinct from n.{key}" for key in keys)
+    # Most lakes have no revisions: then the inner query reads statistics alone.
+    newest = f"select {', '.join(keys)}, max(revision) as revision from {files} where revision > 0 group by all"  # noqa: S608 - our names
+    return f"select w.* from {files} as w anti join ({newest}) as n on {same} and w.revision < n.revision"  # noqa: S608
 
 
 def _latest(table: pa.Table) -> pa.Table:
@@ -154,6 +194,6 @@ def _latest(table: pa.Table) -> pa.Table:
         return table
     keys = [*SERIES, "window_start"]
     numbered = table.append_column("row", pa.array(range(table.num_rows), pa.int64()))
-    order = numbered.select([*keys, "revision", "row"]).sort_by([*[(k, "ascending") for k in keys], ("revision", "ascending")])
+    order = numbered.select([*keys, "revision", "row"]).sort_by([(key, "ascending") for key in (*keys, "revision")])
     last = order.group_by(keys, use_threads=False).aggregate([("row", "last")])
     return table.take(last["row_last"].combine_chunks().sort())

@@ -2,8 +2,9 @@
 
 A *unit* is a part of a source that is always cut the same way.  Its files' names are a function of its name and of the
 hours that its rows fall into.  ``_commits/<dataset>/<unit>.json`` lists them, so that a unit which now falls into other
-hours, after a change of the configuration, takes its old files with it: the list is written before the files are
-published, as the union of old and new, and again when what is gone was removed.
+hours, after a change of the configuration, takes its old files with it.  The list is written before the files are, and
+it keeps the names of former ones for good: whoever was killed anywhere in between, or before the windows of the hours
+that were left were computed anew, is mended by writing the unit again.
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from telebeam.io import storage
-from telebeam.io.lake.layout import HOUR, partition
-from telebeam.io.lake.parquet import open_parquet, to_parquet
+from telebeam.io.lake.layout import HOUR, hour_of, partition
+from telebeam.io.lake.parquet import open_parquet, row_groups, to_parquet
 from telebeam.io.lake.spec import LakeSpec
-from telebeam.transforms.batches import UNIT, concat, rows_of
+from telebeam.transforms.batches import UNIT, concat, encode, rows_of, with_columns
+from telebeam.transforms.errors import SinkError
 from telebeam.transforms.ordering import sort_order
 from telebeam.transforms.schema import DATASETS, conform, in_flight
 
@@ -54,16 +57,24 @@ class LakeFile(NamedTuple):
 
 
 class LakeWriter:
-    """Writes batches of one dataset; keeps nothing between them."""
+    """Writes batches of one dataset; keeps nothing between them.
 
-    def __init__(self, spec: LakeSpec, dataset: str) -> None:
+    Args:
+        spec: The lake.
+        dataset: readings | rejects | windows | quality.
+        root: Where the lake is, if not where the spec's path leads: a filesystem of one's own.
+    """
+
+    def __init__(self, spec: LakeSpec, dataset: str, root: storage.Location | None = None) -> None:
         self.spec = spec
         self.dataset = dataset
-        self.root = storage.locate(spec.path)
+        self.root = root or storage.locate(spec.path)
         self.schema = in_flight(DATASETS[dataset])
 
     def write(self, batch: pa.RecordBatch, span: Span | None = None) -> list[LakeFile]:
-        """Files a unit's rows by hour; it is named by :data:`~telebeam.transforms.batches.UNIT` or by what its rows say.
+        """Files a unit's rows by hour.
+
+        The unit is named by :data:`~telebeam.transforms.batches.UNIT` in the schema's metadata, else by its rows.
 
         Args:
             batch: All of the unit's rows; of a span, all of those within it.
@@ -74,91 +85,154 @@ class LakeWriter:
         """
         rows = conform(batch, self.schema)
         unit = (batch.schema.metadata or {}).get(UNIT, b"").decode() or _fingerprint(rows)
-        parts = {
-            f"{partition(self.dataset, hour)}/{unit}.parquet": part for hour, part in _by_hour(rows, self.dataset)
-        }
         before = self._committed(unit)
         if self.dataset == "rejects":
-            parts = self._as_first_rejected(before, parts)
+            rows = self._as_first_rejected(before, rows)
+            # Rejects are filed by when they were rejected: a span of event time is no span of their files.
+            rows, span = (rows if span is None else self._with_rejects_outside(before, rows, span)), None
+        parts = {f"{partition(self.dataset, hour)}/{unit}.parquet": part for hour, part in _by_hour(rows, self.dataset)}
         if span is None:
             return self._publish(unit, before, parts)
-        inside = [path for path in before if _overlaps(path, span)]
+        inside = [path for path in before.files if _overlaps(path, span)]
         for path in inside:
             parts |= self._with_outside(path, parts.get(path), span)
-        return self._publish(unit, inside, parts, kept=[path for path in before if path not in inside])
+        return self._publish(unit, before, parts, kept=[path for path in before.files if path not in inside])
 
     def written(self, unit: str) -> pa.Table:
         """What a unit has in the lake now."""
-        batches = [batch for path in self._committed(unit) if (batch := self._read(path)) is not None]
+        batches = [batch for path in self._committed(unit).files if (batch := self._read(path)) is not None]
         plain = [conform(batch, DATASETS[self.dataset]) for batch in batches]
         return pa.Table.from_batches(plain, schema=DATASETS[self.dataset])
 
     def _publish(
-        self, unit: str, before: Sequence[str], parts: dict[str, pa.RecordBatch], kept: Sequence[str] = ()
+        self, unit: str, before: _Commit, parts: dict[str, pa.RecordBatch], kept: Sequence[str] = ()
     ) -> list[LakeFile]:
-        """Publishes a unit's files, then takes away those of before that are no longer among them."""
-        gone = [path for path in before if path not in parts]
-        wanted = sorted({*parts, *kept})
-        if set(wanted) != {*before, *kept}:
-            self._commit(unit, sorted({*wanted, *before}))
-        files = []
+        """Publishes a unit's files, then takes away its former ones."""
+        files = sorted({*parts, *kept})
+        now = _Commit(files, sorted({*before.files, *before.former} - set(files)))
+        if now != before:
+            self._commit(unit, now)
+        written = []
         for path, part in parts.items():
             storage.publish(self.root, path, to_parquet([part], DATASETS[self.dataset], self.spec))
-            extent = pc.min_max(part.column(TIME_OF[self.dataset]))
-            files.append(LakeFile(self.dataset, path, part.num_rows, extent["min"].value, extent["max"].value))
-        for path in gone:
+            times = _times(part, self.dataset)
+            written.append(LakeFile(self.dataset, path, part.num_rows, int(times.min()), int(times.max())))
+        for path in now.former:
             storage.remove(self.root, path)
-        if gone:
-            self._commit(unit, wanted)
-        return files + [LakeFile(self.dataset, path, 0, *_hour_of(path)) for path in gone]
+        return written + [LakeFile(self.dataset, path, 0, *hour_of(path)) for path in now.former]
 
     def _read(self, path: str) -> pa.RecordBatch | None:
         if not storage.exists(self.root, path):
             return None
         with open_parquet(self.root, path) as file:
-            table = file.read(use_threads=False).combine_chunks()
-        return conform(table.to_batches()[0], self.schema) if table.num_rows else None
+            groups = range(file.metadata.num_row_groups)
+            batches = list(row_groups(file, groups, self.schema.names, self.root.child(path)))
+        return concat([conform(batch, self.schema) for batch in batches]) if batches else None
 
     def _with_outside(self, path: str, part: pa.RecordBatch | None, span: Span) -> dict[str, pa.RecordBatch]:
         """A file's new rows with those of its old ones that lie outside of a span; nothing where there are neither."""
         old = self._read(path)
         if old is not None:
-            time = old.column(TIME_OF[self.dataset]).cast(pa.int64()).to_numpy(zero_copy_only=False)
+            time = _times(old, self.dataset)
             old = rows_of(old, (time < span[0]) | (time >= span[1]))
         rows = [batch for batch in (part, old) if batch is not None and batch.num_rows]
         return {path: _sorted(concat(rows), self.dataset)} if rows else {}
 
-    def _as_first_rejected(
-        self, before: Sequence[str], parts: dict[str, pa.RecordBatch]
-    ) -> dict[str, pa.RecordBatch]:
-        """The rejects as they were first written, if they are the same but for ``rejected_at``."""
-        found = {path: batch for path in before if (batch := self._read(path)) is not None}
-        old, new = (
-            [conform(batch, DATASETS["rejects"]).drop_columns(["rejected_at"]) for batch in some.values()]
-            for some in (found, parts)
-        )
-        return found if len(old) == len(new) and all(a.equals(b) for a, b in zip(old, new, strict=True)) else parts
+    def _as_first_rejected(self, before: _Commit, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """The rejects with the ``rejected_at`` under which they stand in the lake, for those that do."""
+        first: dict[tuple[Any, ...], int] = {}
+        for path in (*before.files, *before.former):
+            old = self._read(path)
+            if old is not None:
+                for key, moment in zip(_identities(old), _moments(old), strict=True):
+                    first[key] = min(moment, first.get(key, moment))
+        if not first:
+            return rows
+        moments = [first.get(key, moment) for key, moment in zip(_identities(rows), _moments(rows), strict=True)]
+        kind = DATASETS["rejects"].field("rejected_at").type
+        return conform(with_columns(rows, {"rejected_at": pa.array(moments, kind)}), self.schema)
+
+    def _with_rejects_outside(self, before: _Commit, rows: pa.RecordBatch, span: Span) -> pa.RecordBatch:
+        """A span's rejects with those of before whose event time is known and lies outside of it."""
+        here = set(_identities(rows))
+        found = [rows]
+        for old in (self._read(path) for path in before.files):
+            if old is not None:
+                time = pc.fill_null(old.column("timestamp").cast(pa.int64()), span[0]).to_numpy(zero_copy_only=False)
+                new = np.array([key not in here for key in _identities(old)], bool)
+                found.append(rows_of(old, new & ((time < span[0]) | (time >= span[1]))))
+        return concat([batch for batch in found if batch.num_rows] or [rows])
 
     def _commit_path(self, unit: str) -> str:
         return f"_commits/{self.dataset}/{unit}.json"
 
-    def _committed(self, unit: str) -> list[str]:
+    def _committed(self, unit: str) -> _Commit:
         content = storage.read(self.root, self._commit_path(unit))
-        return [] if content is None else list(json.loads(content.to_pybytes())["files"])
+        if content is None:
+            return _Commit([], [])
+        try:
+            found = json.loads(content.to_pybytes())
+            return _Commit([str(path) for path in found["files"]], [str(path) for path in found["former"]])
+        except (ValueError, KeyError, TypeError) as error:
+            path = self.root.child(self._commit_path(unit))
+            raise SinkError(
+                f"{path} is damaged: {error!r}; expected the list of a unit's files",
+                f"remove it and the files named {unit}.parquet below {self.root.child(self.dataset)}, then run again",
+            ) from error
 
-    def _commit(self, unit: str, files: Sequence[str]) -> None:
-        text = json.dumps({"files": list(files)}, indent=0).encode()
+    def _commit(self, unit: str, commit: _Commit) -> None:
+        text = json.dumps(commit._asdict(), indent=0).encode()
         storage.publish(self.root, self._commit_path(unit), pa.py_buffer(text))
+
+
+class _Commit(NamedTuple):
+    """A unit's files, and those that it had and has no more."""
+
+    files: list[str]
+    former: list[str]
+
+
+def _identities(rejects: pa.RecordBatch) -> list[tuple[Any, ...]]:
+    """Each reject but for when it was rejected."""
+    plain = conform(rejects, DATASETS["rejects"])
+    return list(zip(*(plain.column(f.name).to_pylist() for f in plain.schema if f.name != "rejected_at"), strict=True))
+
+
+def _moments(rejects: pa.RecordBatch) -> list[int]:
+    return rejects.column("rejected_at").cast(pa.int64()).to_pylist()  # type: ignore[no-any-return]
 
 
 def _by_hour(rows: pa.RecordBatch, dataset: str) -> Iterator[tuple[int, pa.RecordBatch]]:
     """The rows of each hour, sorted."""
     if not rows.num_rows:
         return
-    time = rows.column(TIME_OF[dataset]).cast(pa.int64()).to_numpy(zero_copy_only=False)
-    hours = time // HOUR
-    for hour in np.unique(hours).tolist():
-        yield hour, _sorted(rows_of(rows, hours == hour), dataset)
+    hours = _times(rows, dataset) // HOUR
+    if hours.min() == hours.max():
+        yield int(hours[0]), _sorted(rows, dataset)
+        return
+    order = np.argsort(hours, kind="stable")
+    rows, hours = rows.take(pa.array(order)), hours[order]
+    starts = np.flatnonzero(np.diff(hours, prepend=hours[0] - 1))
+    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(hours)], strict=True):
+        yield int(hours[start]), _sorted(_compact(rows.slice(start, end - start)), dataset)
+
+
+def _compact(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows with dictionaries no longer than they are: a file holds a dictionary whole, used or not."""
+    return with_columns(
+        rows,
+        {
+            name: encode(column.dictionary_decode())
+            for name, column in zip(rows.schema.names, rows.columns, strict=True)
+            if pa.types.is_dictionary(column.type) and len(column.dictionary) > len(column)
+        },
+    )
+
+
+def _times(rows: pa.RecordBatch, dataset: str) -> npt.NDArray[np.int64]:
+    """When each row was, µs since the epoch; 0 for a report of a run that had no reading."""
+    times: npt.NDArray[np.int64] = pc.fill_null(rows.column(TIME_OF[dataset]).cast(pa.int64()), 0).to_numpy()
+    return times
 
 
 def _sorted(rows: pa.RecordBatch, dataset: str) -> pa.RecordBatch:
@@ -167,15 +241,8 @@ def _sorted(rows: pa.RecordBatch, dataset: str) -> pa.RecordBatch:
 
 
 def _overlaps(path: str, span: Span) -> bool:
-    first, last = _hour_of(path)
+    first, last = hour_of(path)
     return last >= span[0] and first < span[1]
-
-
-def _hour_of(path: str) -> tuple[int, int]:
-    """The first and the last instant of a file's hour."""
-    _, date, hour, _ = path.rsplit("/", 3)
-    start = pa.scalar(f"{date.removeprefix('date=')}T{hour.removeprefix('hour=')}:00:00").cast(pa.timestamp("us")).value
-    return start, start + HOUR - 1
 
 
 def _fingerprint(rows: pa.RecordBatch) -> str:

@@ -52,3 +52,22 @@ def own_influxdb(influxdb: Any) -> Iterator[Any]:
     """A second server, which a test may stop and start."""
     with load_service("influxdb").running_influxdb() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[Any]:
+    """A running object store that speaks S3, empty."""
+    service = load_service("s3")
+    try:
+        with service.running_s3() as server:
+            yield server
+    except service.S3UnavailableError as error:
+        unavailable(str(error))
+
+
+@pytest.fixture
+def s3(s3_server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The object store, with its login in the environment."""
+    for name, value in load_service("s3").LOGIN.items():
+        monkeypatch.setenv(name, value)
+    return s3_server

@@ -32,7 +32,8 @@ TINY = 2.0**-480
 """The square of a smaller magnitude loses bits below the smallest double: it is taken as zero."""
 
 _HALF = 1 << (BITS - 1)
-_LOWEST = -25  # 2**-1000: what is below is dropped, far under any quantity's resolution
+_LOWEST = -27  # 2**-1080 counts the smallest denormal, 2**-1074, in whole numbers
+_HIGHEST = 25  # 2**1000
 _VELTKAMP = 134_217_729.0  # 2**27 + 1
 
 
@@ -47,16 +48,24 @@ def split(numbers: Doubles) -> Limbs:
     limbs: Limbs = {}
     if largest == 0.0:
         return limbs
-    k = int(np.frexp(largest)[1]) // BITS
+    k = max(_LOWEST, int(np.frexp(largest)[1]) // BITS)
     while k >= _LOWEST:
-        scale = 2.0 ** (BITS * k)
-        quotient = np.rint(rest / scale)
+        # The largest double, rounded up to whole 2**1000, would be none.
+        quotient = (np.trunc if k == _HIGHEST else np.rint)(_scale(rest, -k))
         limbs[k] = quotient.astype(np.int64)
-        rest = rest - quotient * scale
+        rest = rest - _scale(quotient, k)
         if not rest.any():
             break
         k -= 1
     return limbs
+
+
+def _scale(numbers: Doubles, k: int) -> Doubles:
+    """The numbers times 2**(40 k); beyond a double they are infinite."""
+    # 2.0**1040 is no double and 2.0**-1040 loses bits: there the exponent is moved.
+    if abs(k) <= _HIGHEST:
+        return numbers * 2.0 ** (BITS * k)
+    return np.ldexp(numbers, BITS * k)
 
 
 def square(numbers: Doubles) -> tuple[Doubles, Doubles]:
@@ -125,12 +134,37 @@ def carry(limbs: Limbs) -> Limbs:
 
 
 def to_double_double(limbs: Limbs, rows: int) -> tuple[Doubles, Doubles]:
-    """(high, low) of each sum; high is the double nearest to it."""
-    high, low = np.zeros(rows), np.zeros(rows)
-    for k in sorted(limbs, reverse=True):
-        high, error = two_sum(high, limbs[k] * 2.0 ** (BITS * k))
-        low = low + error
-    return two_sum(high, low)
+    """(high, low) of each sum, carries moved; high is the double nearest to it, infinite where none is."""
+    high, low, rest = np.zeros(rows), np.zeros(rows), np.zeros(rows)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for k in sorted(limbs, reverse=True):
+            high, error = two_sum(high, _scale(limbs[k].astype(np.float64), k))
+            low, error = two_sum(low, error)
+            rest = rest + error
+        total, error = two_sum(high, low)
+        # Half way between two doubles, what is behind 106 bits decides.
+        beyond = total + 2 * error
+        tied = (beyond - total == 2 * error) & (error * np.sign(rest) > 0) & (np.nextafter(total, beyond) == beyond)
+        result = np.where(tied, beyond, total), np.where(tied, -error, error)
+    infinite = np.isnan(result[0]) | np.isinf(result[0])
+    if infinite.any():
+        for row in np.flatnonzero(infinite).tolist():
+            result[0][row], result[1][row] = to_double(*to_integer(limbs, row)), 0.0
+    return result
+
+
+def to_double(whole: int, k: int, divisor: int = 1) -> float:
+    """The double nearest to whole · 2**(40 k) / divisor, infinite where none is.
+
+    >>> to_double(3, 0, 2), to_double(1, 26), to_double(1, 26, 1 << 20)
+    (1.5, inf, 1.1235582092889474e+307)
+    """
+    bits = BITS * k
+    numerator, denominator = (whole << bits, divisor) if bits >= 0 else (whole, divisor << -bits)
+    try:
+        return numerator / denominator  # Python divides whole numbers with one rounding
+    except OverflowError:
+        return float("inf") if whole > 0 else float("-inf")
 
 
 def to_integer(limbs: Limbs, row: int) -> tuple[int, int]:

@@ -17,10 +17,13 @@ from telebeam.transforms.aggregation import exact
 from telebeam.transforms.aggregation.exact import Limbs
 from telebeam.transforms.aggregation.quantiles import Distribution
 from telebeam.transforms.batches import codes, concat
+from telebeam.transforms.ordering import rank
 from telebeam.transforms.schema import SERIES
 
 MOMENTS = ("value", "square", "time", "time_square", "cross", "quality")
-"""The exact sums: of values, their squares, times since the window's start (µs), their squares, times · values, scores."""
+"""The exact sums: of values, squares, times since the window's start (µs), their squares, times · values, scores."""
+
+_WIDTH_LIMIT = 1 << 62
 
 Integers = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
@@ -68,16 +71,18 @@ def partials_of_rows(batch: pa.RecordBatch, window_microseconds: int) -> Partial
     """Each reading as a partial of its own.
 
     Args:
-        batch: :data:`~telebeam.transforms.schema.READINGS_IN_FLIGHT`.
+        batch: :data:`~telebeam.transforms.schema.READINGS_IN_FLIGHT`; no dictionary holds a text twice.
         window_microseconds: The window's length.
     """
     time = batch.column("timestamp").cast(pa.int64()).to_numpy(zero_copy_only=False)
-    value = batch.column("value").to_numpy(zero_copy_only=False)
+    # Zero has two forms that are equal: which of them is the minimum would depend on order.
+    value = batch.column("value").to_numpy(zero_copy_only=False) + 0.0
     start = time - time % window_microseconds
     since = (time - start).astype(np.float64)
     size = np.abs(value)
     huge = size > exact.HUGE
-    plain = np.where(huge | (size < exact.TINY), 0.0, value) if huge.any() or size.min(initial=1.0) < exact.TINY else value
+    odd = huge | (size < exact.TINY)
+    plain = np.where(odd, 0.0, value) if odd.any() else value
     sums = {
         "value": exact.split(value),
         "square": _split_both(exact.square(plain)),
@@ -190,24 +195,26 @@ def reduce_runs(rows: Partials) -> Partials:
 def _runs(keys: list[Integers], start: Integers) -> tuple[Integers | None, Integers]:
     """(an order that brings equal keys together, None where they are; where each run begins in that order)."""
     key = _combine([*keys, (start - start.min()) // 1_000_000])
-    change = np.diff(key) != 0
-    starts = np.concatenate([[0], np.flatnonzero(change) + 1])
-    if len(np.unique(key[starts])) == len(starts):
+    steps = np.diff(key)
+    starts = np.concatenate([[0], np.flatnonzero(steps) + 1])
+    if (steps >= 0).all() or (np.diff(np.sort(key[starts])) > 0).all():
         return None, starts
     order = np.argsort(key, kind="stable")
     return order, np.concatenate([[0], np.flatnonzero(np.diff(key[order])) + 1])
 
 
 def _combine(columns: list[Integers]) -> Integers:
-    """One number for each distinct row of some columns of whole numbers from -1 on."""
+    """One number for each distinct row of some columns of whole numbers."""
     key, width = np.zeros(len(columns[0]), np.int64), 1
     for column in columns:
-        distinct = int(column.max()) + 2
-        if width * distinct >= 1 << 62:
+        low, high = int(column.min()), int(column.max())
+        if low == high:
+            continue
+        if width * (high - low + 1) >= _WIDTH_LIMIT:
             key = np.unique(key, return_inverse=True)[1].reshape(-1).astype(np.int64)
             width = int(key.max()) + 1
-        key = key * distinct + (column + 1)
-        width *= distinct
+        key = key * (high - low + 1) + (column - low) if width > 1 else column - low
+        width *= high - low + 1
     return key
 
 
@@ -233,16 +240,8 @@ def _pick(ends: Ends, starts: Integers, sign: int) -> Ends:
     rows = np.flatnonzero(ends.time == np.repeat(extreme, lengths))
     if len(rows) > len(starts):
         groups = np.searchsorted(starts, rows, side="right") - 1
-        ranks = _ranks(ends.source.take(pa.array(rows)))
+        ranks = rank(ends.source.take(pa.array(rows)))
         order = np.lexsort((ends.value[rows], ranks, ends.partition[rows], ends.offset[rows], groups))
         boundary = np.flatnonzero(np.diff(groups[order], prepend=-1) if sign < 0 else np.diff(groups[order], append=-1))
         rows = rows[order[boundary]]
     return ends.take(rows)
-
-
-def _ranks(source: pa.DictionaryArray) -> Integers:
-    """Each source's place in the order of their names."""
-    names = source.dictionary.to_pylist()
-    rank = np.empty(len(names), np.int64)
-    rank[sorted(range(len(names)), key=lambda place: names[place])] = np.arange(len(names))
-    return rank[codes(source)]

@@ -2,8 +2,8 @@
 
 Up to :data:`EXACT_VALUES` values a group keeps them all.  Above that it keeps counts in buckets of the logarithmic kind
 of DDSketch (Masson, Rim and Lee, VLDB 2019) with HdrHistogram's linear steps within an octave: a value's bucket is read
-off the bits of the double, 128 buckets an octave, so no logarithm decides at a boundary.  Both forms are the same in any
-order and merge without loss; which one a group has depends on its count alone.
+off the bits of the double, 128 buckets an octave, so no logarithm decides at a boundary.  Both forms are the same in
+any order and merge without loss; which one a group has depends on its count alone.
 
 A bucket answers with its middle: each order statistic is within 1/256 of its magnitude.  A quantile is interpolated
 between the two order statistics around q · (n − 1), as SQL's ``quantile_cont``.
@@ -22,6 +22,7 @@ EXACT_VALUES = 128
 RELATIVE_ERROR = 1 / 256
 """Of an order statistic from a bucket."""
 
+_HALF_RANGE = 2.0**1023
 _SHIFT = 45  # 52 bits of mantissa less the 7 that number the 128 buckets of an octave
 _MAGNITUDE = np.int64(0x7FFF_FFFF_FFFF_FFFF)
 
@@ -123,7 +124,9 @@ class Distribution:
 
 
 def bucket_of(values: Doubles) -> npt.NDArray[np.int32]:
-    """Each value's bucket: rising with the value, 0 for what is below the smallest normal double and not negative.
+    """Each value's bucket: rising with the value, 0 from zero up to 2**-1029.
+
+    Below the smallest normal double, 2**-1022, buckets are 2**-1029 wide, whatever the value.
 
     >>> bucket_of(np.array([1.0, 1.005, 1.01, -1.0])).tolist()
     [130944, 130944, 130945, -130945]
@@ -148,8 +151,11 @@ def _interpolate(sizes: Integers, fraction: float, statistic: object) -> Doubles
     rank = below.astype(np.int64)
     lower = statistic(rank)  # type: ignore[operator]
     upper = statistic(np.minimum(rank + 1, sizes - 1))  # type: ignore[operator]
-    result: Doubles = lower + (upper - lower) * (position - below)
-    return result
+    share = position - below
+    if max(np.abs(lower).max(initial=0.0), np.abs(upper).max(initial=0.0)) < _HALF_RANGE:
+        return np.minimum(lower + (upper - lower) * share, upper)
+    # Values of unlike signs may lie further apart than a double reaches.
+    return np.clip(lower * (1 - share) + upper * share, lower, upper)
 
 
 def _ranges(ends: Integers, order: Integers) -> tuple[Integers, Integers]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +20,9 @@ from telebeam.transforms.schema import DICTIONARY, TIMESTAMP, Issue, Reason
 DEVICE_IN_KEY = r"(?:^|/)devices/(?P<id>[^/]+)/telemetry$"
 """Where a device id stands in a message's key or topic."""
 
-_TRIMMED = re.compile(r"^\s|\s$")
+_WHITE = " \t\r\n"  # of RFC 8259
+_EMPTY_OBJECT = r"^\{[ \t\r\n]*\}$"
+_EXPECTED_TIME = "expected text of RFC 3339 or an epoch within the years 1 to 9999"
 UNNAMED = "unknown"
 """The sensor type of a reading that names none."""
 
@@ -71,6 +72,7 @@ class _Assembler:
         self.group, self.keys, self.spec, self.into = group, keys, spec, into
         self.plan: Plan = plan(group.outline, mapping(spec), group.form)
         self.open = np.ones(len(group.rows), bool)
+        self.unmeasured = np.ones(len(group.rows), bool)
         self.device: pa.Array | None = None
         self.moment: pa.Array | None = None
 
@@ -83,6 +85,7 @@ class _Assembler:
         columns, issues = self._shared_columns()
         for measure in self.plan.measures:
             self._measure(measure, columns, issues)
+        self._refuse(self.open & self.unmeasured, Reason.MISSING_VALUE, "all fields that could be a value are null")
 
     def _node(self, path: Path) -> Any:
         return self.group.outline.find(path)
@@ -126,17 +129,17 @@ class _Assembler:
 
     def _timestamps(self) -> None:
         if self.plan.timestamp is None:
-            self._refuse(self.open, Reason.MISSING_TIMESTAMP, "no timestamp in the record")
+            self._refuse(self.open, Reason.MISSING_TIMESTAMP, "no timestamp in the record, or it is null")
             return
         node = self._node(self.plan.timestamp)
         if node.kind not in ("string", "number", "timestamp"):
-            self._refuse(self.open, Reason.BAD_TIMESTAMP, f"timestamp is of kind {node.kind}")
+            self._refuse(self.open, Reason.BAD_TIMESTAMP, f"timestamp is of kind {node.kind}, {_EXPECTED_TIME}")
             return
         times = self.group.times(node, self.spec.timezone)
         if times.missing is not None:
             self._refuse(self.open & times.missing, Reason.MISSING_TIMESTAMP, "timestamp is null")
         zone = "" if self.spec.timezone else "; text without an offset needs parse.timezone"
-        self._refuse(self.open & times.bad, Reason.BAD_TIMESTAMP, f"expected RFC 3339 or an epoch{zone}")
+        self._refuse(self.open & times.bad, Reason.BAD_TIMESTAMP, _EXPECTED_TIME + zone)
         self.moment = pa.array(times.microseconds).cast(TIMESTAMP)
 
     def _shared_columns(self) -> tuple[dict[str, pa.Array], dict[Issue, np.ndarray]]:
@@ -149,8 +152,10 @@ class _Assembler:
         if self.plan.quality_score is not None:
             given, missing = self.group.doubles(self._node(self.plan.quality_score))
             fine = (given >= 0) & (given <= 1)
+            if missing is not None:
+                given, fine = np.where(missing, 1.0, given), fine | missing
             score = np.where(fine, given, 1.0)
-            issues[Issue.BAD_QUALITY_SCORE] = ~fine if missing is None else ~fine & ~missing
+            issues[Issue.BAD_QUALITY_SCORE] = ~fine
         columns["quality_score"] = pa.array(score)
         columns["metadata"] = self._metadata()
         return columns, issues
@@ -159,25 +164,22 @@ class _Assembler:
         """JSON text of what else the records held."""
         text = None if self.plan.metadata is None else self.group.raw(self._node(self.plan.metadata))
         if not self.plan.extras:
-            if text is None:
-                return pa.nulls(len(self.group.rows), pa.string())
-            return pc.if_else(pc.equal(text, "{}"), None, text).cast(pa.string())
+            return _or_null(text, len(self.group.rows))
         members = []
-        for name, path in self.plan.extras:
-            raw = self.group.raw(self._node(path)).cast(pa.large_string())
-            key = msgspec.json.encode(name).decode()
-            members.append(_join(f"{key}:", raw))
         if text is not None:
-            inner = pc.utf8_slice_codeunits(text, 1, -1)
-            members.insert(0, pc.if_else(pc.equal(pc.utf8_trim(inner, " "), ""), None, inner))
-        joined = pc.binary_join_element_wise(*members, pa.scalar(",", pa.large_string()), null_handling="skip")
-        whole = _join("{", joined, "}")
-        return pc.if_else(pc.equal(joined, ""), None, whole).cast(pa.string())
+            inner = pc.utf8_trim(pc.utf8_slice_codeunits(decode(text).cast(pa.large_string()), 1, -1), _WHITE)
+            members.append(pc.if_else(pc.equal(inner, ""), "", _join(",", inner)))
+        for name, path in self.plan.extras:
+            raw = decode(self.group.raw(self._node(path))).cast(pa.large_string())
+            members.append(pc.fill_null(_join(f",{msgspec.json.encode(name).decode()}:", raw), ""))
+        joined = pc.utf8_slice_codeunits(_join(*members), 1)
+        return pc.if_else(pc.equal(joined, ""), None, _join("{", joined, "}")).cast(pa.string())
 
     def _measure(self, measure: Measure, columns: dict[str, pa.Array], issues: dict[Issue, np.ndarray]) -> None:
         was_open = self.open.copy()
         name = measure.name or "value"
         node = self._node(measure.path)
+        missing: np.ndarray | None = None
         if measure.reason is not None:
             what = "is null" if measure.reason is Reason.MISSING_VALUE else f"is of kind {node.kind}, expected a number"
             self._refuse(self.open, measure.reason, f"{name} {what}")
@@ -193,6 +195,7 @@ class _Assembler:
                 self._refuse(self.open & ~finite, Reason.BAD_VALUE, f"{name} is not a finite double")
             if self.open.any():
                 self._emit(measure, {**columns, "value": pa.array(values)}, issues)
+        self.unmeasured &= np.zeros(1, bool) if missing is None or measure.name is None else missing
         # A bad value costs itself only: the record's other values are as good as they were.
         self.open = was_open
 
@@ -216,6 +219,22 @@ class _Assembler:
             own = {key: column.filter(mask) for key, column in own.items()}
             flags = {issue: flag[self.open] for issue, flag in flags.items()}
         self.into.readings.append(Columns(self.group.rows[self.open], own, flags))
+
+
+def decode(text: pa.Array) -> pa.Array:
+    """Text that may be encoded, plain."""
+    return text.dictionary_decode() if pa.types.is_dictionary(text.type) else text
+
+
+def _or_null(objects: pa.Array | None, rows: int) -> pa.Array:
+    """JSON objects as text, null where they are empty."""
+    if objects is None:
+        return pa.nulls(rows, pa.string())
+    if pa.types.is_dictionary(objects.type):
+        return _or_null(objects.dictionary, 0).take(objects.indices)
+    if not pc.all(pc.starts_with(objects, '{"')).as_py():
+        objects = pc.if_else(pc.match_substring_regex(objects, _EMPTY_OBJECT), None, objects)
+    return objects.cast(pa.string())
 
 
 def _join(*pieces: str | pa.Array) -> pa.Array:
@@ -252,8 +271,8 @@ def _or_default(column: pa.Array | None, default: str | None, rows: int) -> pa.A
 def trim(text: pa.Array) -> pa.DictionaryArray:
     """Encoded text without white space around it; what is empty then is null."""
     encoded = encode(text)
-    words = encoded.dictionary.to_pylist()
-    if not any(word is None or word == "" or _TRIMMED.search(word) for word in words):
+    trimmed = pc.utf8_trim_whitespace(encoded.dictionary)
+    if not len(trimmed) or (trimmed.equals(encoded.dictionary) and pc.min(pc.binary_length(trimmed)).as_py()):
         return encoded
-    trimmed = [None if word is None else word.strip() or None for word in words]
-    return encode(pa.array(trimmed, pa.string()).take(encoded.indices))
+    words = pc.if_else(pc.equal(trimmed, ""), None, trimmed)
+    return encode(words.take(encoded.indices))

@@ -17,11 +17,13 @@ from telebeam.transforms.parsing.nodes import Form, Group, Node, Times
 from telebeam.transforms.parsing.numbers import are_json_numbers, to_doubles
 from telebeam.transforms.parsing.records import RefusedRecord
 from telebeam.transforms.parsing.spec import FIELDS, ParseSpec
-from telebeam.transforms.parsing.timestamps import epochs_from_text, parse_naive_timestamps, parse_timestamps
+from telebeam.transforms.parsing.timestamps import epochs_from_text, parse_timestamps
 
 CSV_HEADER = b"telebeam.csv_header"
 """The metadata of an envelope batch's schema that holds the names of a CSV file's columns, as a JSON array."""
 
+_FIELD = r'(?:"(?:[^"]|"")*"|[^",\r\n]*)'
+_RECORD = rf"^{_FIELD}(?:,{_FIELD})*$"
 _TYPED = ("timestamp", "value", "quality_score")
 _KINDS = np.array(["null", "number", "string"])
 
@@ -38,29 +40,67 @@ def csv_groups(
     """
     header = json.loads(metadata.get(CSV_HEADER, b"[]"))
     rows = np.arange(len(payloads))
+    if not header:
+        unknown = RefusedRecord("unknown_format", "CSV without a header: nothing says what its fields are")
+        return [], [(row, unknown) for row in rows.tolist()]
     refused: list[tuple[int, RefusedRecord]] = []
     large = pc.greater(pc.binary_length(payloads), spec.max_payload_bytes).to_numpy(zero_copy_only=False)
     if large.any():
         why = RefusedRecord("too_large", f"larger than parse.max_payload_bytes = {spec.max_payload_bytes}")
         refused += [(row, why) for row in rows[large].tolist()]
-        rows, payloads = rows[~large], payloads.filter(pa.array(~large))
-    columns = _read(payloads, header)
-    if columns is None:
-        columns, kept, failed = _read_singly(payloads, header)
-        refused += [(int(rows[place]), why) for place, why in failed]
-        rows = rows[kept]
-    return _by_outline(header, columns, rows, spec), refused
+        rows = rows[~large]
+    groups: list[Group] = []
+    singly = np.zeros(len(payloads), bool)
+    plain, quoted = _regular(payloads, len(header))
+    for regular in (plain[rows], quoted[rows]):
+        part = rows[regular]
+        columns = _read(payloads.take(pa.array(part)), header)
+        if columns is None:
+            singly[part] = True
+        else:
+            groups += _by_outline(header, columns, part, spec)
+    singly[rows[~(plain | quoted)[rows]]] = True
+    part = np.flatnonzero(singly)
+    columns, kept, failed = _read_singly(payloads.take(pa.array(part)), header)
+    refused += [(int(part[place]), why) for place, why in failed]
+    return groups + _by_outline(header, columns, part[kept], spec), refused
+
+
+def _regular(payloads: pa.LargeBinaryArray, fields: int) -> tuple[np.ndarray, np.ndarray]:
+    """bool[n] twice: records without quotes and of as many fields, and records with quotes where RFC 4180 has them.
+
+    Only of these is it known that Arrow's reader, which forgives much, reads them as they are meant.
+    """
+    try:
+        text = payloads.cast(pa.large_string())
+    except pa.ArrowInvalid:
+        text = pa.array([_decoded(payload) for payload in payloads.to_pylist()], pa.large_string())
+    plain = pc.and_(pc.match_substring_regex(text, r'^[^"\r\n]+$'), pc.equal(pc.count_substring(text, ","), fields - 1))
+    quoted = pc.and_(pc.match_substring(text, '"'), pc.match_substring_regex(text, _RECORD))
+    return _mask(plain), _mask(quoted)
+
+
+def _mask(of_form: pa.BooleanArray) -> np.ndarray:
+    found: np.ndarray = pc.fill_null(of_form, False).to_numpy(zero_copy_only=False)
+    return found
+
+
+def _decoded(payload: bytes) -> str | None:
+    try:
+        return payload.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
 
 
 def _read(payloads: pa.LargeBinaryArray, header: Sequence[str]) -> list[pa.Array] | None:
-    """The columns as text, null where a field is empty; None where Arrow finds a record odd."""
-    text = pa.BufferOutputStream()
-    for piece in payloads.to_pylist():
-        text.write(piece + b"\n")
+    """The columns of regular records as text, null where a field is empty; None where a record has other fields."""
+    if not len(payloads):
+        return [pa.nulls(0, pa.string()) for _ in header]
+    text = b"\n".join([*payloads.to_pylist(), b""])
     options = pacsv.ReadOptions(column_names=list(header), use_threads=False, block_size=1 << 30)
     try:
         table = pacsv.read_csv(
-            pa.BufferReader(text.getvalue()),
+            pa.BufferReader(text),
             read_options=options,
             parse_options=pacsv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
             convert_options=pacsv.ConvertOptions(
@@ -97,6 +137,8 @@ def _fields(payload: bytes, expected: int) -> list[str]:
         raise RefusedRecord("malformed", f"not UTF-8: {error.reason} at byte {error.start}") from error
     except csv.Error as error:
         raise RefusedRecord("malformed", str(error)) from error
+    if not payload:
+        raise RefusedRecord("malformed", "empty")
     if len(records) != 1 or len(records[0]) != expected:
         found = len(records[0]) if records else 0
         raise RefusedRecord("malformed", f"{found} fields, expected {expected}")
@@ -114,6 +156,7 @@ def _by_outline(header: Sequence[str], columns: list[pa.Array], rows: np.ndarray
         for place, name in enumerate(header)
         if named.get(name) in _TYPED or (flat and name not in named)
     ]  # fmt: skip
+    columns = [_without_white(column) if place in sorted_by else column for place, column in enumerate(columns)]
     kinds = np.stack([_kinds(columns[place]) for place in sorted_by], axis=1) if sorted_by else np.zeros((len(rows), 0))
     groups: list[Group] = []
     outlines, members = np.unique(kinds, axis=0, return_inverse=True)
@@ -123,6 +166,12 @@ def _by_outline(header: Sequence[str], columns: list[pa.Array], rows: np.ndarray
         nodes = [(name, Node(found.get(place, "string"), place=place)) for place, name in enumerate(header)]
         groups.append(_CsvGroup(Node("object", tuple(nodes)), rows[mask], [c.filter(pa.array(mask)) for c in columns]))
     return groups
+
+
+def _without_white(column: pa.Array) -> pa.Array:
+    """The fields without white space around them; null where nothing is left."""
+    trimmed = pc.utf8_trim_whitespace(column)
+    return pc.if_else(pc.equal(trimmed, ""), None, trimmed)
 
 
 def _kinds(column: pa.Array) -> np.ndarray:
@@ -161,4 +210,4 @@ class _CsvGroup:
         column = self._columns[node.place]
         if node.kind == "number":
             return epochs_from_text(column)
-        return parse_naive_timestamps(column, zone) if zone else parse_timestamps(column)
+        return parse_timestamps(column, zone)

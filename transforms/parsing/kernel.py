@@ -7,22 +7,28 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from telebeam.transforms.batches import READING_BATCH_ROWS, UNIT, constant
+from telebeam.transforms.batches import UNIT, constant
 from telebeam.transforms.issues import add_issues, no_issues
 from telebeam.transforms.parsing.assemble import Assembly, Columns, Refused, assemble
 from telebeam.transforms.parsing.csv import CSV_HEADER, csv_groups
+from telebeam.transforms.parsing.matching import Matcher
 from telebeam.transforms.parsing.nodes import Group
 from telebeam.transforms.parsing.records import Records, RefusedRecord, check_json, split_payloads
 from telebeam.transforms.parsing.singly import group_singly
 from telebeam.transforms.parsing.spec import ParseSpec
 from telebeam.transforms.parsing.table import OURS, TableGroup, table_rows
-from telebeam.transforms.parsing.templates import Matcher, Template, learn
+from telebeam.transforms.parsing.templates import Template, learn
 from telebeam.transforms.rejects import ORIGIN, of_stage, payloads_as_bytes, reject_batch
 from telebeam.transforms.schema import READINGS_IN_FLIGHT, Issue, Reason, cast
 
-_MAX_TEMPLATES = 32
-"""Outlines a batch that are worth a template; a batch of more is read singly from there on."""
+_MAX_TEMPLATES = 64
+"""Templates a batch, at most two an outline; what matches none of so many is read singly."""
+
+
+_SLICE_ROWS = 16_384
+"""Rows that are matched together: the records are read once for each of their members, and these stay in the cache."""
 
 
 class Parsed(NamedTuple):
@@ -44,10 +50,12 @@ def parse(batch: pa.RecordBatch, spec: ParseSpec, now: int) -> Parsed:
         now: For ``rejected_at``, µs since the epoch.
     """
     assembly = Assembly()
-    if "payload" not in batch.schema.names:
+    if not _holds_records(batch.schema, spec):
         assemble(TableGroup(batch), lambda rows: constant(None, len(rows)), spec, assembly)
         return _finish(assembly, table_rows(batch), np.arange(batch.num_rows), batch, spec, now)
     payloads = batch.column("payload").cast(pa.large_binary())
+    if payloads.null_count:
+        payloads = pc.fill_null(payloads, b"")
     if spec.format == "csv" or (spec.format == "auto" and CSV_HEADER in (batch.schema.metadata or {})):
         records = Records(payloads, np.arange(len(payloads)))
         groups, refused = csv_groups(payloads, batch.schema.metadata or {}, spec)
@@ -59,6 +67,12 @@ def parse(batch: pa.RecordBatch, spec: ParseSpec, now: int) -> Parsed:
     for group in groups:
         assemble(group, lambda rows: _keys(batch, records.envelopes[rows]), spec, assembly)
     return _finish(assembly, records.payloads, records.envelopes, batch, spec, now)
+
+
+def _holds_records(schema: pa.Schema, spec: ParseSpec) -> bool:
+    """Whether a batch holds records as bytes; else it holds a table's rows, of which a column may be named payload."""
+    kind = schema.field("payload").type if "payload" in schema.names else pa.null()
+    return spec.format != "columns" and (pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _keys(batch: pa.RecordBatch, envelopes: np.ndarray) -> pa.Array:
@@ -76,8 +90,8 @@ def _json_groups(
     unmatched[list(refused)] = False
     templates: list[Template] = []
     # By slices, because the places of all quotes take more room than the records themselves.
-    for first in range(0, len(records), READING_BATCH_ROWS):
-        rows = slice(first, first + READING_BATCH_ROWS)
+    for first in range(0, len(records), _SLICE_ROWS):
+        rows = slice(first, first + _SLICE_ROWS)
         matcher = Matcher(records.payloads[rows], first)
         matcher.open &= unmatched[rows]
         for group in _match_slice(matcher, templates, spec):
@@ -89,32 +103,35 @@ def _json_groups(
 
 def _match_slice(matcher: Matcher, templates: list[Template], spec: ParseSpec) -> Iterator[Group]:
     """Groups by the templates that are known, and by those of records that match none, which then are known too."""
-    for template in templates:
-        group = matcher.match(template)
+    for known in templates:
+        group = matcher.match(known)
         if group is not None:
             yield group
     while len(templates) < _MAX_TEMPLATES and matcher.open.any():
-        payload = matcher.next_open()
-        template = _template(payload, spec)
-        group = None if template is None else matcher.match(template)
-        if template is not None and group is not None:
-            templates.append(template)
-            yield group
+        learned = _learn(matcher, spec)
+        groups = [group for group in map(matcher.match, learned) if group is not None]
+        if groups:
+            templates += learned
+            yield from groups
         else:
             matcher.give_up()
 
 
-def _template(payload: bytes, spec: ParseSpec) -> Template | None:
+def _learn(matcher: Matcher, spec: ParseSpec) -> list[Template]:
+    """The templates of the first open record: with the strings that seem to be constant as literals, and without."""
+    payload = matcher.next_open()
     try:
         check_json(payload, spec.max_depth)
     except RefusedRecord:
-        return None
-    return learn(payload)
+        return []
+    template = learn(payload)
+    if template is None:
+        return []
+    narrow = learn(payload, matcher.constant_strings(template))
+    return [template] if narrow in (None, template) else [narrow, template]
 
 
-def _singly(
-    records: Records, rows: np.ndarray, spec: ParseSpec
-) -> tuple[list[Group], list[tuple[int, RefusedRecord]]]:
+def _singly(records: Records, rows: np.ndarray, spec: ParseSpec) -> tuple[list[Group], list[tuple[int, RefusedRecord]]]:
     if not len(rows):
         return [], []
     refused: list[tuple[int, RefusedRecord]] = []

@@ -14,7 +14,9 @@ def buffers(text: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     wide = pa.types.is_large_string(text.type) or pa.types.is_large_binary(text.type)
     _, offsets, data = text.buffers()
     kind = np.int64 if wide else np.int32
-    positions = np.frombuffer(offsets, kind)[text.offset : text.offset + len(text) + 1] if len(text) else np.zeros(1, kind)
+    positions = (
+        np.frombuffer(offsets, kind)[text.offset : text.offset + len(text) + 1] if len(text) else np.zeros(1, kind)
+    )
     values = np.frombuffer(data, np.uint8) if data is not None and data.size else np.zeros(0, np.uint8)
     return values, positions
 
@@ -31,7 +33,8 @@ def are_json_numbers(text: pa.Array) -> np.ndarray:
         return np.zeros(0, bool)
     if _all_plain(data, starts, ends):
         return np.ones(len(starts), bool)
-    return pc.fill_null(pc.match_substring_regex(text, JSON_NUMBER), False).to_numpy(zero_copy_only=False)
+    found: np.ndarray = pc.fill_null(pc.match_substring_regex(text, JSON_NUMBER), False).to_numpy(zero_copy_only=False)
+    return found
 
 
 def _all_plain(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> bool:
@@ -71,4 +74,5 @@ def to_doubles(text: pa.Array) -> np.ndarray:
     Raises:
         pyarrow.ArrowInvalid: A text is no number.
     """
-    return pc.cast(text, pa.float64()).to_numpy(zero_copy_only=False)
+    found: np.ndarray = pc.cast(text, pa.float64()).to_numpy(zero_copy_only=False)
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
 from dataclasses import dataclass
 
 import msgspec
@@ -13,6 +13,9 @@ from telebeam.transforms.parsing.numbers import buffers
 from telebeam.transforms.parsing.spec import ParseSpec
 
 _WHITE = b" \t\n\r"
+_ESCAPE = re.compile(rb"\\.", re.DOTALL)
+_STRING = re.compile(rb'"[^"]*"')
+_UNSTRUCTURED = bytes(set(range(256)) - set(b'[]{}"'))
 _RAW_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 _RAW_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RAW = msgspec.json.Decoder(msgspec.Raw)
@@ -67,24 +70,12 @@ def _cause(error: Exception) -> str:
 
 def _depth(payload: bytes) -> int:
     """The deepest nesting of brackets outside of strings."""
-    data = np.frombuffer(payload, np.uint8)
-    quotes = np.flatnonzero(data == 34)
-    if len(quotes):
-        quotes = quotes[[not _escaped(payload, position) for position in quotes.tolist()]]
-    opening = np.flatnonzero((data == 91) | (data == 123))
-    closing = np.flatnonzero((data == 93) | (data == 125))
-    places = np.concatenate([opening, closing])
-    steps = np.concatenate([np.ones(len(opening), np.int64), -np.ones(len(closing), np.int64)])
-    outside = np.searchsorted(quotes, places) % 2 == 0
-    order = np.argsort(places[outside], kind="stable")
-    return int(np.cumsum(steps[outside][order]).max(initial=0))
-
-
-def _escaped(payload: bytes, position: int) -> bool:
-    slashes = 0
-    while position > slashes and payload[position - slashes - 1] == 0x5C:
-        slashes += 1
-    return slashes % 2 == 1
+    structure = _ESCAPE.sub(b"", payload).translate(None, _UNSTRUCTURED)
+    # Two quotes side by side change for no bracket whether it is in a string; they leave strings with brackets.
+    structure = _STRING.sub(b"", structure.replace(b'""', b""))
+    brackets = np.frombuffer(structure, np.uint8)
+    steps = np.where((brackets == ord("[")) | (brackets == ord("{")), 1, -1)
+    return int(np.cumsum(steps).max(initial=0))
 
 
 def object_members(payload: bytes) -> dict[str, bytes]:
@@ -101,45 +92,55 @@ def object_members(payload: bytes) -> dict[str, bytes]:
 
 
 def array_elements(payload: bytes) -> list[bytes] | None:
-    """The elements of a JSON array as the bytes that stood there; None where the payload is no array."""
-    try:
-        return [bytes(raw).strip(_WHITE) for raw in _RAW_ARRAY.decode(payload)]
-    except msgspec.DecodeError:
+    """The elements of a valid JSON array as the bytes that stood there; None where the payload is no array."""
+    if not payload.lstrip(_WHITE).startswith(b"["):
         return None
+    return [bytes(raw) for raw in _RAW_ARRAY.decode(payload)]
 
 
-def inner_records(payload: bytes, max_depth: int) -> Iterator[tuple[bytes, RefusedRecord | None]]:
-    """The records within one payload, each with why it is refused or None.
+Inner = tuple[list[bytes], list[tuple[int, RefusedRecord]]]
+"""Records that stand in one payload, and why some of them are refused, by place."""
+
+
+def inner_records(payload: bytes, max_depth: int) -> Inner:
+    """The records within one payload.
 
     A payload is one JSON text, an array of records, or several of either on lines of their own.  Where not even one
     line is JSON the payload is refused as a whole.
     """
     try:
-        check_json(payload, max_depth)
+        return _json_records(payload, max_depth)
     except RefusedRecord as refusal:
-        yield from _lines(payload, refusal, max_depth)
-        return
+        return _lines(payload, max_depth) or ([payload], [(0, refusal)])
+
+
+def _json_records(payload: bytes, max_depth: int) -> Inner:
+    check_json(payload, max_depth)
     elements = array_elements(payload)
     if elements is None:
-        yield payload, None
-    elif not elements:
-        yield payload, RefusedRecord("missing_value", "an empty array")
-    else:
-        for element in elements:
-            yield element, None
+        return [payload], []
+    if not elements:
+        return [payload], [(0, RefusedRecord("missing_value", "an empty array"))]
+    return elements, []
 
 
-def _lines(payload: bytes, refusal: RefusedRecord, max_depth: int) -> Iterator[tuple[bytes, RefusedRecord | None]]:
+def _lines(payload: bytes, max_depth: int) -> Inner | None:
+    """The records of the payload's lines; None where it has but one, or none that is JSON."""
     lines = [line.rstrip(b"\r") for line in payload.split(b"\n") if line.strip(_WHITE)]
     if len(lines) < 2:
-        yield payload, refusal
-        return
-    found = [list(inner_records(line, max_depth)) for line in lines]
-    if all(why is not None for records in found for _, why in records):
-        yield payload, refusal
-        return
-    for records in found:
-        yield from records
+        return None
+    texts: list[bytes] = []
+    refused: list[tuple[int, RefusedRecord]] = []
+    malformed = 0
+    for line in lines:
+        try:
+            inner, empty = _json_records(line, max_depth)
+        except RefusedRecord as refusal:
+            malformed += 1
+            inner, empty = [line], [(0, refusal)]
+        refused += [(len(texts) + place, why) for place, why in empty]
+        texts += inner
+    return None if malformed == len(lines) else (texts, refused)
 
 
 def split_payloads(payloads: pa.LargeBinaryArray, spec: ParseSpec) -> tuple[Records, list[tuple[int, RefusedRecord]]]:
@@ -147,25 +148,33 @@ def split_payloads(payloads: pa.LargeBinaryArray, spec: ParseSpec) -> tuple[Reco
 
     A payload on one line that begins with a brace is taken for one record without a further look.
     """
-    data, offsets = buffers(payloads)
-    lengths = np.diff(offsets)
-    large = lengths > spec.max_payload_bytes
-    whole = lengths > 0
-    whole[whole] = data[offsets[:-1][whole]] == ord("{")
-    if (data == ord("\n")).any():
-        whole[np.searchsorted(offsets, np.flatnonzero(data == ord("\n")), side="right") - 1] = False
+    large, whole = _large_and_whole(payloads, spec.max_payload_bytes)
     kept = np.flatnonzero(whole | large)
     too_large = RefusedRecord("too_large", f"larger than parse.max_payload_bytes = {spec.max_payload_bytes}")
     refused = [(row, too_large) for row in np.flatnonzero(large[kept]).tolist()]
     if len(kept) == len(payloads):
         return Records(payloads, kept), refused
+    others = np.flatnonzero(~(whole | large))
     texts: list[bytes] = []
-    owners: list[int] = []
-    for owner in np.flatnonzero(~(whole | large)).tolist():
-        for text, why in inner_records(payloads[owner].as_py(), spec.max_depth):
-            if why is not None:
-                refused.append((len(kept) + len(texts), why))
-            texts.append(text)
-            owners.append(owner)
-    everything = pa.concat_arrays([payloads.take(pa.array(kept)), pa.array(texts, pa.large_binary())])
-    return Records(everything, np.concatenate([kept, np.array(owners, np.int64)])), refused
+    counts = []
+    for payload in payloads.take(pa.array(others)).to_pylist():
+        inner, why = inner_records(payload, spec.max_depth)
+        refused += [(len(kept) + len(texts) + place, refusal) for place, refusal in why]
+        texts += inner
+        counts.append(len(inner))
+    inside = pa.array(texts, pa.large_binary())
+    everything = pa.concat_arrays([payloads.take(pa.array(kept)), inside]) if len(kept) else inside
+    return Records(everything, np.concatenate([kept, np.repeat(others, counts)])), refused
+
+
+def _large_and_whole(payloads: pa.LargeBinaryArray, max_bytes: int) -> tuple[np.ndarray, np.ndarray]:
+    """bool[n] twice: the payloads that are too large, and those on one line that begin with a brace."""
+    data, offsets = buffers(payloads)
+    lengths = np.diff(offsets)
+    whole = lengths > 0
+    whole[whole] = data[offsets[:-1][whole]] == ord("{")
+    low, high = int(offsets[0]), int(offsets[-1])
+    feeds = data[low:high] == ord("\n")
+    if feeds.any():
+        whole[np.searchsorted(offsets, np.flatnonzero(feeds) + low, side="right") - 1] = False
+    return lengths > max_bytes, whole

@@ -94,7 +94,7 @@ class _Planner:
         moment = self._use("timestamp")
         measures, texts = self._measures()
         score = self._score()
-        metadata = self._use("metadata") if self._kind("metadata") in ("object", "json") else None
+        metadata = self._use("metadata") if self._kind("metadata") in ("object", "json", "null") else None
         return Plan(
             device_id=device,
             timestamp=moment,

@@ -18,7 +18,14 @@ from telebeam.transforms.parsing.records import RefusedRecord, object_members
 from telebeam.transforms.parsing.spec import ParseSpec
 from telebeam.transforms.parsing.timestamps import epochs_from_text, parse_timestamps
 
-_KINDS = {ord('"'): "string", ord("t"): "true", ord("f"): "false", ord("n"): "null", ord("["): "array", ord("{"): "object"}
+_KINDS = {
+    ord('"'): "string",
+    ord("t"): "true",
+    ord("f"): "false",
+    ord("n"): "null",
+    ord("["): "array",
+    ord("{"): "object",
+}
 _TEXT = msgspec.json.Decoder(str)
 
 

@@ -26,7 +26,8 @@ class ParseSpec(Spec):
     defaults: dict[str, str] = Field(default_factory=dict)
     """Our name → the text to take where a payload says nothing: ``{device_id: boiler-1, sensor_type: temperature}``."""
     timezone: str | None = None
-    """The zone of timestamps that name none, such as ``UTC`` or ``Europe/Oslo``; without it they are ``bad_timestamp``."""
+    """The zone of timestamps that name none, such as ``UTC`` or ``Europe/Oslo``; without it they are
+    ``bad_timestamp``."""
     max_payload_bytes: int = Field(1_048_576, ge=1)
     """A longer record is a reject with reason ``too_large``."""
     max_depth: int = Field(128, ge=1, le=512)

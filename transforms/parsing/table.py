@@ -1,4 +1,4 @@
-"""Rows of a table, as Parquet and CSV hold them: the same shapes as JSON's, told apart by the columns' names and types."""
+"""Rows of a table, as Parquet holds them: the shapes of JSON, told apart by the columns' names and types."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 from telebeam.transforms.parsing.nodes import Form, Node, Path, Times
 from telebeam.transforms.parsing.shapes import mapping, plan
 from telebeam.transforms.parsing.spec import ParseSpec
-from telebeam.transforms.parsing.timestamps import epochs, parse_naive_timestamps, parse_timestamps
-from telebeam.transforms.rejects import ORIGIN, row_as_json
+from telebeam.transforms.parsing.timestamps import epochs, instants, parse_timestamps
+from telebeam.transforms.rejects import ORIGIN, payloads_as_bytes
 
 OURS = frozenset({"tenant", "issues"})
 """Columns of our own archives that are taken over as they are: no payload names its tenant."""
@@ -33,9 +33,9 @@ def kind_of(column: pa.DataType) -> str:
 
 
 def table_rows(batch: pa.RecordBatch) -> pa.StructArray:
-    """A table's rows but their origin, as structs, without a copy."""
+    """A table's rows but their origin, as structs."""
     names = [name for name in batch.schema.names if name not in ORIGIN]
-    return pa.StructArray.from_arrays([batch.column(name) for name in names], names=names)
+    return pa.StructArray.from_arrays([_plain(batch.column(name)) for name in names], names=names)
 
 
 def outline_of(schema: pa.Schema) -> Node:
@@ -86,7 +86,7 @@ class TableGroup:
             self._collect((field.name,), batch.column(field.name))
 
     def _collect(self, path: Path, column: pa.Array) -> None:
-        self._columns[path] = column
+        self._columns[path] = _plain(column)
         if pa.types.is_struct(column.type):
             for field in column.type:
                 self._collect((*path, field.name), pc.struct_field(column, field.name))
@@ -97,14 +97,13 @@ class TableGroup:
         return column if node.kind == "string" else pa.nulls(len(column), pa.string())
 
     def raw(self, node: Node) -> pa.Array:
-        """Columns as JSON text; a text that is named metadata is JSON text already."""
+        """Struct columns as JSON text; a text that is named metadata is JSON text already."""
         column = self._columns[node.place]
         if node.kind == "json":
-            return (column.dictionary_decode() if pa.types.is_dictionary(column.type) else column).cast(pa.large_string())
-        if node.kind == "number" and not column.null_count and pa.types.is_integer(column.type):
-            return column.cast(pa.large_string())
-        texts = [None if value is None else row_as_json(value).decode() for value in column.to_pylist()]
-        return pa.array(texts, pa.large_string())
+            return (column.dictionary_decode() if pa.types.is_dictionary(column.type) else column).cast(
+                pa.large_string()
+            )
+        return pc.if_else(column.is_valid(), payloads_as_bytes(column).cast(pa.large_string()), None)
 
     def doubles(self, node: Node) -> tuple[np.ndarray, np.ndarray | None]:
         """Number columns and where they are null."""
@@ -118,27 +117,33 @@ class TableGroup:
         column = self._columns[node.place]
         missing = column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None
         if node.kind == "string":
-            text = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-            found = parse_naive_timestamps(text, zone) if zone else parse_timestamps(text)
+            found = parse_timestamps(column, zone)
         elif node.kind == "number":
             found = epochs(self.doubles(node)[0] if not pa.types.is_integer(column.type) else _integers(column))
         else:
-            found = _instants(column, zone)
+            found = instants(column, zone)
         return found if missing is None else Times(found.microseconds, found.bad & ~missing, missing)
 
 
 def _integers(column: pa.Array) -> np.ndarray:
-    return pc.fill_null(column, 0).cast(pa.int64()).to_numpy(zero_copy_only=False)
+    """int64[n], nulls as 0; what is larger is the smallest integer, which is no epoch."""
+    numbers = pc.fill_null(column, 0).cast(pa.int64(), safe=False).to_numpy(zero_copy_only=False)
+    return np.where(numbers < 0, np.iinfo(np.int64).min, numbers) if pa.types.is_uint64(column.type) else numbers
 
 
-def _instants(column: pa.Array, zone: str | None) -> Times:
-    """Timestamps with or without a zone; Parquet's without one are bad unless a zone is declared."""
-    bad = np.zeros(len(column), bool)
-    if column.type.tz is None:
-        if zone is None:
-            return Times(np.zeros(len(column), np.int64), np.ones(len(column), bool))
-        text = pc.strftime(column, format="%Y-%m-%dT%H:%M:%S") if zone != "UTC" else None
-        if text is not None:
-            return parse_timestamps(text, zone)
-    micros = pc.cast(column, pa.timestamp("us", tz=column.type.tz), safe=False).cast(pa.int64())
-    return Times(pc.fill_null(micros, 0).to_numpy(zero_copy_only=False), bad)
+def _plain(column: pa.Array) -> pa.Array:
+    """The column with encoded numbers decoded, and views, for which few functions of Arrow exist, as strings."""
+    if pa.types.is_dictionary(column.type):
+        if kind_of(column.type) != "string":
+            return column.dictionary_decode()
+        return pa.DictionaryArray.from_arrays(column.indices, column.dictionary.cast(pa.string()))
+    viewless = _without_views(column.type)
+    return column if viewless == column.type else column.cast(viewless)
+
+
+def _without_views(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_without_views(field.type)) for field in kind])
+    if pa.types.is_string_view(kind):
+        return pa.string()
+    return pa.binary() if pa.types.is_binary_view(kind) else kind

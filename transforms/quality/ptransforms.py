@@ -71,7 +71,8 @@ class ReportQuality(beam.PTransform):  # type: ignore[misc]  # Beam has no types
     def expand(self, collections: Any) -> Any:
         """The report's one batch."""
         reports = [
-            batches | f"Reduce_{name}" >> beam.CombineGlobally(CombineReports(name)).with_output_types(bytes)
+            batches
+            | f"Reduce_{name}" >> beam.CombineGlobally(CombineReports(name)).without_defaults().with_output_types(bytes)
             for name, batches in collections.items()
         ]
         return (

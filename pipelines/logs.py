@@ -1,0 +1,58 @@
+"""What Beam says, in the command line's own form: a line a message, and no error twice."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from typing import TextIO
+
+_REPORTED = ("apache_beam.runners.common", "apache_beam.runners.worker.sdk_worker")
+"""They log an error of a worker with its traceback, once or more, before the job's own error reports it."""
+_TRACEBACK = "Traceback (most recent call last)"
+
+
+class _OneLine(logging.Formatter):
+    """The message's first line, without a traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = record.getMessage().strip().partition("\n")[0]
+        return f"telebeam: {record.levelname.lower()}: {text}"
+
+
+class _WithoutTracebacks:
+    """A stream that leaves out what is written as one traceback: Beam's workers print theirs to stderr."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._left_out = False
+
+    def write(self, text: str) -> int:
+        # print() writes the text and then its line feed.
+        drop = text.startswith(_TRACEBACK) or (self._left_out and text == "\n")
+        self._left_out = drop and text != "\n"
+        return len(text) if drop else self._stream.write(text)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+
+def show_logs(*, tracebacks: bool) -> None:
+    """Sends warnings and errors of all libraries to stderr.
+
+    Args:
+        tracebacks: All that they say, as they say it.
+    """
+    handler = logging.StreamHandler()
+    if not tracebacks:
+        handler.setFormatter(_OneLine())
+        handler.addFilter(lambda record: not record.name.startswith(_REPORTED))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
+@contextmanager
+def without_tracebacks() -> Iterator[None]:
+    """Keeps tracebacks that workers in this process print out of stderr; the job's error says it in words."""
+    with redirect_stderr(_WithoutTracebacks(sys.stderr)):  # type: ignore[type-var]
+        yield
