@@ -44,5 +44,6 @@ def resolve_secret(reference: str) -> str:
             raise ConfigurationError(f"the secret's file {name} can't be read: {error}") from error
         where = f"the file {name}"
     if not value.strip():
-        raise ConfigurationError(f"{where} holds no secret", hint=f"set it, for example: export {name}=…" if kind == "env" else "")
+        hint = f"set it, for example: export {name}=…" if kind == "env" else ""
+        raise ConfigurationError(f"{where} holds no secret", hint)
     return value.strip()

@@ -22,7 +22,7 @@ _NEVER_MS = 2**31 - 1
 _THREADS = "multi_threading"
 
 
-class LocalRunner(FnApiRunner):  # type: ignore[misc]  # Beam has no types
+class LocalRunner(FnApiRunner):
     """FnApiRunner; ``multi_threading`` is the one mode that differs."""
 
     def run_pipeline(self, pipeline: Any, options: Any) -> Any:

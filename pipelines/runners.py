@@ -119,7 +119,7 @@ def pipeline_options(choice: RunnerChoice) -> PipelineOptions:
     return PipelineOptions([f"--runner={choice.beam_runner}", *choice.options])
 
 
-class _Parser(_BeamArgumentParser):  # type: ignore[misc]  # Beam has no types
+class _Parser(_BeamArgumentParser):
     """Beam's parser prints a screenful of usage and exits; this one says what is wrong."""
 
     def error(self, message: str) -> NoReturn:

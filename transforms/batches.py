@@ -52,7 +52,25 @@ def distinct(column: pa.DictionaryArray) -> pa.DictionaryArray:
 def codes(column: pa.DictionaryArray) -> np.ndarray:
     """int32[n]: each row's place in the dictionary; -1 for null."""
     indices = pc.fill_null(column.indices, -1) if column.indices.null_count else column.indices
-    return indices.to_numpy(zero_copy_only=False)
+    numbers: np.ndarray = indices.to_numpy(zero_copy_only=False)
+    return numbers
+
+
+def canonical(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch with each dictionary in the order in which its values first appear: equal rows give equal bytes."""
+    columns = {
+        name: _first_appearance(batch.column(name))
+        for name in batch.schema.names
+        if pa.types.is_dictionary(batch.schema.field(name).type)
+    }
+    return with_columns(batch, columns)
+
+
+def _first_appearance(column: pa.DictionaryArray) -> pa.DictionaryArray:
+    if len(column.dictionary) == 1 and not column.null_count:
+        return column
+    places = column.indices.dictionary_encode()
+    return pa.DictionaryArray.from_arrays(places.indices, column.dictionary.take(places.dictionary))
 
 
 def concat(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
@@ -80,8 +98,9 @@ def rows_of(batch: pa.RecordBatch, mask: np.ndarray) -> pa.RecordBatch:
 
 
 def rows_within(batch: pa.RecordBatch, span: tuple[int, int]) -> pa.RecordBatch:
-    """The rows whose timestamp is in [first, end), in µs since the epoch."""
-    time = batch.column("timestamp").cast(pa.int64()).to_numpy(zero_copy_only=False)
+    """The rows whose timestamp is in [first, end), in µs since the epoch, and those that have none."""
+    column = batch.column("timestamp")
+    time = pc.fill_null(column.cast(pa.int64()), span[0]).to_numpy(zero_copy_only=False)
     return rows_of(batch, (time >= span[0]) & (time < span[1]))
 
 
@@ -112,4 +131,4 @@ def from_dicts(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Recor
 
 def to_dicts(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     """The batch's rows as plain dicts, timestamps as aware datetimes."""
-    return batch.to_pylist()  # type: ignore[no-any-return]
+    return batch.to_pylist()

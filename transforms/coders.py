@@ -31,7 +31,7 @@ class RecordBatchCoder(Coder):
 
     def to_type_hint(self) -> type:
         """What is coded."""
-        return pa.RecordBatch  # type: ignore[no-any-return]
+        return pa.RecordBatch
 
 
 def register() -> None:

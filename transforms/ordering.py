@@ -46,7 +46,8 @@ def rank(column: pa.Array) -> npt.NDArray[np.int64] | npt.NDArray[np.float64]:
     ranks = np.append(pc.rank(texts, tiebreaker="dense").to_numpy().astype(np.int64), -1)
     if texts.null_count:
         ranks[:-1][texts.is_null().to_numpy(zero_copy_only=False)] = -1
-    return ranks[codes(column)]
+    found: npt.NDArray[np.int64] = ranks[codes(column)]
+    return found
 
 
 def _pack(keys: list[npt.NDArray]) -> Integers | None:  # type: ignore[type-arg]

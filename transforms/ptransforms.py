@@ -22,7 +22,7 @@ _NO_RECORDS = "batches need no ToBatches: pipe them into ParseReadings (records)
 
 
 @dataclass
-class ToBatches(beam.PTransform):  # type: ignore[misc]  # Beam has no types
+class ToBatches(beam.PTransform):
     """Gathers records into batches of ``ENVELOPES``, for ParseReadings.
 
     Elements are JSON texts (``bytes`` or ``str``) or values that JSON can hold — dicts of any shape that the parser
@@ -86,7 +86,7 @@ def _envelopes(records: Iterable[Any], source: str) -> pa.RecordBatch:
 
 
 @dataclass
-class CompleteReadings(beam.PTransform):  # type: ignore[misc]  # Beam has no types
+class CompleteReadings(beam.PTransform):
     """Gives batches from elsewhere all columns of ``READINGS_IN_FLIGHT``; see :func:`~.completion.complete_readings`.
 
     Batches with at least ``device_id``, ``timestamp``, ``sensor_type`` and ``value`` in, bounded or unbounded; one
@@ -111,7 +111,7 @@ def _complete(batch: Any, source: str) -> pa.RecordBatch:
 
 
 @dataclass
-class FromBatches(beam.PTransform):  # type: ignore[misc]  # Beam has no types
+class FromBatches(beam.PTransform):
     """Scatters batches into one plain dict a row, timestamps as aware datetimes.
 
     Batches of any dataset in, bounded or unbounded; dicts out, with the timestamp of their batch.

@@ -27,39 +27,45 @@ _ORIGIN = [
     _required("source_offset", pa.int64()),
 ]
 
-ENVELOPES = pa.schema([
-    _required("payload", pa.large_binary()),
-    pa.field("key", TEXT),  # the message's key or topic, where a device id may stand: devices/{id}/telemetry
-    *_ORIGIN,
-])
+ENVELOPES = pa.schema(
+    [
+        _required("payload", pa.large_binary()),
+        pa.field("key", TEXT),  # the message's key or topic, where a device id may stand: devices/{id}/telemetry
+        *_ORIGIN,
+    ]
+)
 """One row is one record as a source delivered it, not yet parsed."""
 
-READINGS = pa.schema([
-    _required("tenant", TEXT),
-    _required("device_id", TEXT),
-    _required("timestamp", TIMESTAMP),
-    _required("sensor_type", TEXT),
-    _required("measurement_type", TEXT),
-    _required("value", pa.float64()),
-    _required("unit", TEXT),
-    pa.field("location", TEXT),
-    _required("quality_score", pa.float64()),
-    _required("issues", pa.list_(pa.field("element", TEXT))),
-    pa.field("metadata", TEXT),
-    _required("is_late", pa.bool_()),
-    *_ORIGIN,
-])
+READINGS = pa.schema(
+    [
+        _required("tenant", TEXT),
+        _required("device_id", TEXT),
+        _required("timestamp", TIMESTAMP),
+        _required("sensor_type", TEXT),
+        _required("measurement_type", TEXT),
+        _required("value", pa.float64()),
+        _required("unit", TEXT),
+        pa.field("location", TEXT),
+        _required("quality_score", pa.float64()),
+        _required("issues", pa.list_(pa.field("element", TEXT))),
+        pa.field("metadata", TEXT),
+        _required("is_late", pa.bool_()),
+        *_ORIGIN,
+    ]
+)
 """One row is one measured value."""
 
-REJECTS = pa.schema([
-    _required("reason", TEXT),
-    _required("detail", TEXT),
-    _required("payload", pa.large_binary()),
-    pa.field("device_id", TEXT),
-    pa.field("timestamp", TIMESTAMP),
-    *_ORIGIN,
-    _required("rejected_at", TIMESTAMP),
-])
+REJECTS = pa.schema(
+    [
+        _required("reason", TEXT),
+        _required("detail", TEXT),
+        _required("payload", pa.large_binary()),
+        pa.field("device_id", TEXT),
+        pa.field("timestamp", TIMESTAMP),
+        *_ORIGIN,
+        _required("rejected_at", TIMESTAMP),
+    ]
+)
 """One row is one record, or one value of a record, that can't be used."""
 
 SERIES = ("tenant", "device_id", "sensor_type", "measurement_type", "unit", "location")
@@ -70,32 +76,39 @@ AGGREGATES = (
     "mean", "std", "min", "max", "sum", "first", "last", "p50", "p95", "p99", "trend_per_second", "quality_mean",
 )  # fmt: skip
 
-WINDOWS = pa.schema([
-    *_SERIES_FIELDS,
-    _required("window_start", TIMESTAMP),
-    _required("window_end", TIMESTAMP),
-    _required("window_seconds", pa.int64()),
-    _required("count", pa.int64()),
-    *[pa.field(name, pa.float64(), nullable=name == "trend_per_second") for name in AGGREGATES],
-    _required("revision", pa.int32()),
-])
-"""One row is one series in one window.  ``trend_per_second`` is null where all timestamps are the same."""
+WINDOWS = pa.schema(
+    [
+        *_SERIES_FIELDS,
+        _required("window_start", TIMESTAMP),
+        _required("window_end", TIMESTAMP),
+        _required("window_seconds", pa.int64()),
+        _required("count", pa.int64()),
+        *[pa.field(name, pa.float64(), nullable=name in ("std", "trend_per_second")) for name in AGGREGATES],
+        _required("revision", pa.int32()),
+    ]
+)
+"""One row is one series in one window.
 
-QUALITY = pa.schema([
-    _required("pipeline", TEXT),
-    _required("scope", TEXT),  # total | sensor_type | device
-    pa.field("tenant", TEXT),
-    pa.field("device_id", TEXT),
-    pa.field("sensor_type", TEXT),
-    _required("total", pa.int64()),
-    _required("valid", pa.int64()),
-    _required("invalid", pa.int64()),
-    _required("valid_rate", pa.float64()),
-    _required("quality_mean", pa.float64()),
-    _required("top_issues", pa.list_(pa.field("element", pa.struct([("issue", TEXT), ("count", pa.int64())])))),
-    pa.field("first_timestamp", TIMESTAMP),
-    pa.field("last_timestamp", TIMESTAMP),
-])
+``trend_per_second`` is null where all timestamps are the same; it and ``std`` are null where a value is beyond ±2**480.
+"""
+
+QUALITY = pa.schema(
+    [
+        _required("pipeline", TEXT),
+        _required("scope", TEXT),  # total | sensor_type | device
+        pa.field("tenant", TEXT),
+        pa.field("device_id", TEXT),
+        pa.field("sensor_type", TEXT),
+        _required("total", pa.int64()),
+        _required("valid", pa.int64()),
+        _required("invalid", pa.int64()),
+        _required("valid_rate", pa.float64()),
+        _required("quality_mean", pa.float64()),
+        _required("top_issues", pa.list_(pa.field("element", pa.struct([("issue", TEXT), ("count", pa.int64())])))),
+        pa.field("first_timestamp", TIMESTAMP),
+        pa.field("last_timestamp", TIMESTAMP),
+    ]
+)
 """One row is one run's quality over all, over a sensor type, or over a device."""
 
 DATASETS = {"readings": READINGS, "rejects": REJECTS, "windows": WINDOWS, "quality": QUALITY}

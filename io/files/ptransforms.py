@@ -33,8 +33,8 @@ class ReadFiles(beam.PTransform):
     """Reads all files that a path or glob names: a bounded source of batches with their origin.
 
     Gives two collections: ``batches`` (a table's columns for Parquet, ``ENVELOPES`` else; one batch a unit, which its
-    schema's metadata names) and ``rejects`` (``bad_file``, a row for each file that can't be read).  Order is not kept.
-    Every row is delivered once for each time that the step is run, under the same name of unit.
+    schema's metadata names) and ``rejects`` (``bad_file``, a row for each file, or part of one, that can't be read).
+    Order is not kept.  Every row is delivered once for each time that the step is run, under the same name of unit.
 
     Args:
         spec: The path.
@@ -92,21 +92,26 @@ class _Files(beam.DoFn):
         self._on_bad_file = on_bad_file
         self._now = now
 
-    def _bad_file(self, path: str, error: SourceError) -> Any:
-        if self._on_bad_file == "fail":
+    def _verdict(self, path: str, part: str, error: SourceError | None) -> Any:
+        """A reject for a file or a part of it that can't be read; none, under the same name, for one that can.
+
+        What was bad in an earlier run and is mended now takes its reject along so.
+        """
+        if error is not None and self._on_bad_file == "fail":
             raise SourceError(error.message, error.hint or "set source.on_bad_file: reject to go on without it")
+        found = [] if error is None else [error.message]
         columns = {
-            "reason": pa.array([Reason.BAD_FILE.value]),
-            "detail": pa.array([error.message]),
-            "payload": pa.array([path.encode()], pa.large_binary()),
-            "source": pa.array([path]),
-            "source_partition": pa.array([0], pa.int32()),
-            "source_offset": pa.array([0], pa.int64()),
+            "reason": pa.array([Reason.BAD_FILE.value for _ in found], pa.string()),
+            "detail": pa.array(found, pa.string()),
+            "payload": pa.array([path.encode() for _ in found], pa.large_binary()),
+            "source": pa.array([path for _ in found], pa.string()),
+            "source_partition": pa.array([0 for _ in found], pa.int32()),
+            "source_offset": pa.array([0 for _ in found], pa.int64()),
         }
-        measured("rows_in", 1)
-        measured("rejects", 1)
+        measured("rows_in", len(found))
+        measured("rejects", len(found))
         rejects = reject_batch(columns, int(self._now() * 1e6))
-        unit = unit_name(self._pipeline, path, "bad-file").encode()
+        unit = unit_name(self._pipeline, path, part).encode()
         return beam.pvalue.TaggedOutput("rejects", rejects.replace_schema_metadata({UNIT: unit}))
 
 
@@ -120,10 +125,12 @@ class _PlanUnits(_Files):
         self._plan = plan
 
     def process(self, path: str) -> Iterator[Any]:
+        failed = None
         try:
             yield from [tuple(unit) for unit in self._plan(path)]
         except SourceError as error:
-            yield self._bad_file(path, error)
+            failed = error
+        yield self._verdict(path, "bad-file", failed)
 
 
 class _ReadUnit(_Files):
@@ -136,10 +143,12 @@ class _ReadUnit(_Files):
 
     def process(self, fields: UnitTuple) -> Iterator[Any]:
         unit = Unit(*fields)
+        failed = None
         try:
             if self._kind == "parquet":
                 yield from read_parquet_unit(self._pipeline, unit, self._parse)
             else:
                 yield from read_text_unit(self._pipeline, unit, self._kind)
         except SourceError as error:
-            yield self._bad_file(unit.path, error)
+            failed = error
+        yield self._verdict(unit.path, f"bad-part-{unit.start:012d}", failed)

@@ -19,7 +19,7 @@ from telebeam.transforms.metrics import measured
 
 
 @dataclass
-class WriteToInfluxDB(beam.PTransform):  # type: ignore[misc]  # Beam has no types
+class WriteToInfluxDB(beam.PTransform):
     """Write readings or windows as points; what InfluxDB does not take comes out as rejects.
 
     In: batches of ``READINGS`` or ``WINDOWS``, bounded or unbounded; out: batches of ``REJECTS`` in plain types, at the
@@ -55,7 +55,7 @@ class WriteToInfluxDB(beam.PTransform):  # type: ignore[misc]  # Beam has no typ
         return batches | "WritePoints" >> beam.ParDo(write).with_output_types(pa.RecordBatch)
 
 
-class _WritePoints(beam.DoFn):  # type: ignore[misc]  # Beam has no types
+class _WritePoints(beam.DoFn):
     """Holds the client for the worker's life; :class:`PointSink` does the work."""
 
     _writer: InfluxWriter

@@ -12,7 +12,7 @@ FIRST_PAUSE_SECONDS = 0.5  # jitter makes it 0.5 to 1; each next one is twice as
 LONGEST_PAUSE_SECONDS = 30.0
 
 
-class BoundedRetry(WritesRetry):  # type: ignore[misc]  # the client has no types
+class BoundedRetry(WritesRetry):
     """The client's retry — exponential with jitter, Retry-After honoured — that never begins a try after a deadline.
 
     The client's own sleeps for whatever ``Retry-After`` says, an hour too.  A pause that would end after the deadline

@@ -43,7 +43,7 @@ def unit_name(pipeline: str, source: str, part: str) -> str:
     """A file name's stem for a part of a source: readable, unique, without anything a path could be made of.
 
     >>> unit_name("fleet", "2026/day 1.parquet", "0-3")
-    'fleet-2026-day-1.parquet-5f2a4b0c-0-3'
+    'fleet-2026-day-1.parquet-610e4e6a-0-3'
     """
     digest = hashlib.blake2b(f"{pipeline}\0{source}".encode(), digest_size=4).hexdigest()
     readable = _PLAIN.sub("-", source)[-40:].strip("-.")

@@ -14,7 +14,7 @@ from telebeam.io.lake.layout import hours_of_windows
 from telebeam.io.lake.parquet import open_parquet, row_groups
 from telebeam.io.lake.recompute import recompute_windows
 from telebeam.io.lake.spec import LakeSpec
-from telebeam.io.lake.writer import LakeWriter
+from telebeam.io.lake.writer import LakeFile, LakeWriter
 from telebeam.transforms import coders  # noqa: F401 - registers the coder of RecordBatches
 from telebeam.transforms.aggregation.spec import WindowSpec
 from telebeam.transforms.metrics import measured
@@ -66,10 +66,13 @@ class _WriteBatches(beam.DoFn):
         self._writer = LakeWriter(self._spec, self._dataset)
 
     def process(self, batch: pa.RecordBatch) -> Iterator[FileTuple]:
-        for file in self._writer.write(batch, self._span):
-            yield tuple(file)
+        yield from (_plain(file) for file in self._writer.write(batch, self._span))
         if self._dataset == "readings":
             measured("readings", batch.num_rows)
+
+
+def _plain(file: LakeFile) -> FileTuple:
+    return file.dataset, file.path, file.rows, file.first, file.last
 
 
 @dataclass
@@ -112,7 +115,7 @@ def _compute(key: tuple[int, int], spec: LakeSpec) -> Iterator[FileTuple]:
     file = recompute_windows(spec, *key)
     if file is not None:
         measured("windows", file.rows)
-        yield tuple(file)
+        yield _plain(file)
 
 
 @dataclass

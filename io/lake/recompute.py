@@ -22,7 +22,7 @@ from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.lake.writer import SORTED_BY, LakeFile
 from telebeam.transforms.aggregation.kernel import WINDOWS_IN_FLIGHT, aggregate, extract, merge
 from telebeam.transforms.aggregation.partials import Partials
-from telebeam.transforms.batches import rows_of
+from telebeam.transforms.batches import canonical, rows_of
 from telebeam.transforms.errors import SourceError
 from telebeam.transforms.ordering import sort_order
 from telebeam.transforms.schema import DATASETS, DICTIONARY, READINGS_IN_FLIGHT, SERIES, conform
@@ -97,7 +97,7 @@ def recompute_windows(
 def _one_dictionary(batches: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """A Parquet writer takes batches whose dictionaries agree, or plain ones."""
     if len(batches) == 1:
-        yield batches[0]
+        yield canonical(batches[0])
     else:
         yield from (conform(batch, DATASETS["windows"]) for batch in batches)
 

@@ -23,7 +23,7 @@ from telebeam.io import storage
 from telebeam.io.lake.layout import HOUR, hour_of, partition
 from telebeam.io.lake.parquet import open_parquet, row_groups, to_parquet
 from telebeam.io.lake.spec import LakeSpec
-from telebeam.transforms.batches import UNIT, concat, encode, rows_of, with_columns
+from telebeam.transforms.batches import UNIT, canonical, concat, encode, rows_of, with_columns
 from telebeam.transforms.errors import SinkError
 from telebeam.transforms.ordering import sort_order
 from telebeam.transforms.schema import DATASETS, conform, in_flight
@@ -114,7 +114,7 @@ class LakeWriter:
             self._commit(unit, now)
         written = []
         for path, part in parts.items():
-            storage.publish(self.root, path, to_parquet([part], DATASETS[self.dataset], self.spec))
+            storage.publish(self.root, path, to_parquet([canonical(part)], DATASETS[self.dataset], self.spec))
             times = _times(part, self.dataset)
             written.append(LakeFile(self.dataset, path, part.num_rows, int(times.min()), int(times.max())))
         for path in now.former:
@@ -199,7 +199,7 @@ def _identities(rejects: pa.RecordBatch) -> list[tuple[Any, ...]]:
 
 
 def _moments(rejects: pa.RecordBatch) -> list[int]:
-    return rejects.column("rejected_at").cast(pa.int64()).to_pylist()  # type: ignore[no-any-return]
+    return rejects.column("rejected_at").cast(pa.int64()).to_pylist()
 
 
 def _by_hour(rows: pa.RecordBatch, dataset: str) -> Iterator[tuple[int, pa.RecordBatch]]:

@@ -333,3 +333,16 @@ def test_every_command_helps_with_examples(telebeam: Callable[..., Said], comman
     said = telebeam(command, "--help")
     assert said.code == 0
     assert f"telebeam {command} " in said.out.partition("Examples:")[2]
+
+
+def test_a_file_that_was_bad_and_is_mended_takes_its_reject_along(telebeam: Callable[..., Said], tmp_path: Path):
+    report = simulated(f"parquet:{tmp_path / 'in'}", faults="", profile="home", duration="20m")
+    whole = report.paths[0].read_bytes()
+    report.paths[0].write_bytes(whole[:3000])
+    made = job(tmp_path, "parquet", tmp_path / "in", source={"parquet": {"path": str(tmp_path / "in")}})
+    assert telebeam("run", made.config, "--set", "source.on_bad_file=reject").code == 0
+    assert made.rejects()["reason"].to_pylist() == ["bad_file"]
+    report.paths[0].write_bytes(whole)
+    assert telebeam("run", made.config, "--set", "source.on_bad_file=reject").code == 0
+    assert made.rejects().num_rows == 0
+    assert made.readings().num_rows == report.readings

@@ -20,7 +20,7 @@ CASES = {
 }
 
 
-class Labels(PipelineVisitor):  # type: ignore[misc]  # Beam has no types
+class Labels(PipelineVisitor):
     """Collects the labels of our own steps: what Beam puts inside of its own is Beam's."""
 
     def __init__(self) -> None:

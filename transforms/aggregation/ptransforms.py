@@ -72,7 +72,8 @@ def _partials(batch: pa.RecordBatch, lengths: Iterable[int], shards: int) -> Ite
 def _shards(devices: pa.DictionaryArray, shards: int) -> np.ndarray:
     """Each row's shard, by a checksum of its device that is the same on every worker."""
     of_text = np.array([zlib.crc32(text.encode()) % shards for text in devices.dictionary.to_pylist()], np.int64)
-    return of_text[codes(devices)]
+    shard: np.ndarray = of_text[codes(devices)]
+    return shard
 
 
 def _merge(keyed: tuple[Key, Iterable[pa.RecordBatch]]) -> pa.RecordBatch:

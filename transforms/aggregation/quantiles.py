@@ -11,6 +11,7 @@ between the two order statistics around q · (n − 1), as SQL's ``quantile_cont
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,10 +98,13 @@ class Distribution:
         if small.any():
             ordered = _sort_runs(self.values, self.value_ends, sizes)
             first = (self.value_ends - sizes)[small]
+
+            def statistic(rank: Integers) -> Doubles:
+                found: Doubles = ordered[first + rank]
+                return found
+
             for result, fraction in zip(results, fractions, strict=True):
-                result[small] = _interpolate(
-                    sizes[small], fraction, lambda rank, first=first, ordered=ordered: ordered[first + rank]
-                )
+                result[small] = _interpolate(sizes[small], fraction, statistic)
         if not small.all():
             self._from_buckets(fractions, ~small, low, high, results)
         return results
@@ -145,17 +149,18 @@ def middle_of(buckets: npt.NDArray[np.int32]) -> Doubles:
     return np.where(buckets < 0, -middle, middle)
 
 
-def _interpolate(sizes: Integers, fraction: float, statistic: object) -> Doubles:
+def _interpolate(sizes: Integers, fraction: float, statistic: Callable[[Integers], Doubles]) -> Doubles:
     position = fraction * (sizes - 1)
     below = np.floor(position)
     rank = below.astype(np.int64)
-    lower = statistic(rank)  # type: ignore[operator]
-    upper = statistic(np.minimum(rank + 1, sizes - 1))  # type: ignore[operator]
+    lower = statistic(rank)
+    upper = statistic(np.minimum(rank + 1, sizes - 1))
     share = position - below
     if max(np.abs(lower).max(initial=0.0), np.abs(upper).max(initial=0.0)) < _HALF_RANGE:
-        return np.minimum(lower + (upper - lower) * share, upper)
-    # Values of unlike signs may lie further apart than a double reaches.
-    return np.clip(lower * (1 - share) + upper * share, lower, upper)
+        result: Doubles = np.minimum(lower + (upper - lower) * share, upper)
+    else:  # values of unlike signs may lie further apart than a double reaches
+        result = np.clip(lower * (1 - share) + upper * share, lower, upper)
+    return result
 
 
 def _ranges(ends: Integers, order: Integers) -> tuple[Integers, Integers]:

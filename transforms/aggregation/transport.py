@@ -35,7 +35,8 @@ def from_batch(batch: pa.RecordBatch) -> Partials:
     """The partials of a batch that :func:`to_batch` made."""
 
     def numbers(name: str) -> np.ndarray:
-        return batch.column(name).to_numpy(zero_copy_only=False)
+        column: np.ndarray = batch.column(name).to_numpy(zero_copy_only=False)
+        return column
 
     def ends(side: str) -> Ends:
         time, offset, partition, value = (numbers(f"{side}_{name}") for name in _ENDS)

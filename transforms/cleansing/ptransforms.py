@@ -14,7 +14,7 @@ from telebeam.transforms.cleansing.spec import CleanseSpec
 
 
 @dataclass
-class Cleanse(beam.PTransform):  # type: ignore[misc]  # Beam has no types
+class Cleanse(beam.PTransform):
     """Brings readings to one form: clean names, values in canonical units; see :func:`~.kernel.cleanse`.
 
     Batches of ``READINGS_IN_FLIGHT`` in and out, bounded or unbounded.  No row is dropped: what can't be converted

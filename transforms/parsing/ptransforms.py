@@ -31,7 +31,7 @@ class ParseReadings(beam.PTransform):
     Args:
         spec: What the payloads look like.
         now: The clock on the worker, in seconds since 1970, for ``rejected_at``.
-        span: [first, end) in µs since 1970: readings outside of it are not asked for, and so not counted.
+        span: [first, end) in µs since 1970: what is known to be outside of it is not asked for, and so not counted.
     """
 
     spec: ParseSpec = field(default_factory=ParseSpec)
@@ -48,8 +48,8 @@ def _parse(
     batch: pa.RecordBatch, spec: ParseSpec, now: Callable[[], float], span: tuple[int, int] | None
 ) -> Iterator[Any]:
     parsed = parse(batch, spec, int(now() * 1e6))
-    readings = parsed.readings if span is None else rows_within(parsed.readings, span)
-    measured("rows_in", readings.num_rows + parsed.rejects.num_rows)
-    measured("rejects", parsed.rejects.num_rows)
+    readings, rejects = parsed if span is None else (rows_within(part, span) for part in parsed)
+    measured("rows_in", readings.num_rows + rejects.num_rows)
+    measured("rejects", rejects.num_rows)
     yield readings
-    yield beam.pvalue.TaggedOutput("rejects", parsed.rejects)
+    yield beam.pvalue.TaggedOutput("rejects", rejects)

@@ -21,7 +21,7 @@ from telebeam.transforms.schema import READINGS_IN_FLIGHT, conform
 
 
 @dataclass
-class CheckQuality(beam.PTransform):  # type: ignore[misc]  # Beam has no types
+class CheckQuality(beam.PTransform):
     """Parts readings that can be used from those that can't; see :func:`~.kernel.check_quality`.
 
     Batches of ``READINGS_IN_FLIGHT`` in, with or without ``payload``, bounded or unbounded.  Gives two collections:
@@ -55,7 +55,7 @@ def _check(batch: pa.RecordBatch, spec: QualitySpec, now: Callable[[], float]) -
 
 
 @dataclass
-class ReportQuality(beam.PTransform):  # type: ignore[misc]  # Beam has no types
+class ReportQuality(beam.PTransform):
     """Reduces a bounded run's readings and rejects to its quality report: one batch of ``QUALITY``.
 
     Takes a dict of collections: ``readings`` of scored readings, and under any other names rejects; see
@@ -87,7 +87,7 @@ def _extract(report: bytes, pipeline_name: str) -> pa.RecordBatch:
     return QualityReport.from_bytes(report).extract(pipeline_name)
 
 
-class QualityReportCoder(Coder):  # type: ignore[misc]  # Beam has no types
+class QualityReportCoder(Coder):
     """A report as its Arrow streams."""
 
     def encode(self, value: QualityReport) -> bytes:
@@ -103,7 +103,7 @@ class QualityReportCoder(Coder):  # type: ignore[misc]  # Beam has no types
         return False
 
 
-class CombineReports(beam.CombineFn):  # type: ignore[misc]  # Beam has no types
+class CombineReports(beam.CombineFn):
     """Adds up batches, or reports as bytes; the accumulator is a :class:`~.report.QualityReport`.
 
     Args:

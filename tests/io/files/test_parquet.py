@@ -145,7 +145,7 @@ def test_pruning_skips_units_and_loses_no_row(tmp_path: Path, unit: str, version
     schema = rows.set_column(1, "timestamp", times).schema
     with pq.ParquetWriter(path, schema, **options) as writer:
         writer.write_table(rows.set_column(1, "timestamp", times), row_group_size=10)
-    whole = [unit for unit in split(path)]
+    whole = split(path)
     for start, end in [(0, 100), (5, 6), (9, 11), (50, 50), (95, 200), (-50, 0), (-50, 1), (100, 200)]:
         span = first + start * 1_000_000, first + end * 1_000_000
         kept = [unit for unit in whole if unit in split(path, span)]
@@ -252,6 +252,14 @@ def test_a_file_that_was_cut_off_is_named(tmp_path: Path, share: float):
         read(path)
 
 
+def attempt(path: Path) -> list[pa.RecordBatch] | str:
+    """The batches, or what was said of the file."""
+    try:
+        return read(path)
+    except SourceError as error:
+        return str(error)
+
+
 def test_a_flipped_bit_of_a_file_with_checksums_is_found_or_does_no_harm(tmp_path: Path):
     path = tmp_path / "a.parquet"
     write(path, [300, 300], write_page_checksum=True, compression="zstd")
@@ -262,10 +270,8 @@ def test_a_flipped_bit_of_a_file_with_checksums_is_found_or_does_no_harm(tmp_pat
         damaged = bytearray(good)
         damaged[bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)
-        try:
-            assert pa.Table.from_batches(read(path)).equals(whole)
-        except SourceError as error:
-            assert "a.parquet" in str(error)
+        found = attempt(path)
+        assert "a.parquet" in found if isinstance(found, str) else pa.Table.from_batches(found).equals(whole)
 
 
 def test_a_damaged_footer_never_ends_in_anything_but_a_source_error(tmp_path: Path):
@@ -279,9 +285,8 @@ def test_a_damaged_footer_never_ends_in_anything_but_a_source_error(tmp_path: Pa
         damaged = bytearray(good)
         damaged[byte] = int(draw.integers(0, 256))
         path.write_bytes(damaged)
-        try:
-            read(path)
-        except SourceError as error:
-            assert "a.parquet" in str(error)
+        result = attempt(path)
+        if isinstance(result, str):
+            assert "a.parquet" in result
             found += 1
     assert found > 60

@@ -6,6 +6,7 @@ import bz2
 import csv
 import gzip
 import io
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -98,7 +99,7 @@ def test_a_unit_is_no_longer_than_its_rows_and_bytes(tmp_path: Path):
     assert all(batch.num_rows <= 4 for batch in batches_of(path))
     assert planned[0][3:] == (0, 8, 0)
     assert max(unit.end - unit.start for unit in planned) <= 32 + 41
-    assert [(a.end, b.start) for a, b in zip(planned, planned[1:], strict=False) if a.end != b.start] == []
+    assert [(a.end, b.start) for a, b in pairwise(planned) if a.end != b.start] == []
 
 
 def test_units_are_the_same_for_short_and_for_long_reads(tmp_path: Path):

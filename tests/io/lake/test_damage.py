@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from telebeam.io.lake import Lake
@@ -15,7 +17,7 @@ from telebeam.transforms.batches import UNIT
 from telebeam.transforms.errors import SourceError
 from tests.transforms.aggregation.samples import HOUR, MIDNIGHT, fleet
 
-FLIPS = 400
+FLIPS = 250
 
 
 @pytest.fixture
@@ -26,6 +28,16 @@ def file(lake: LakeSpec) -> Path:
 
 def footer_start(content: bytes) -> int:
     return len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+
+
+def attempt(lake: LakeSpec, hour: int) -> list[pa.Table] | SourceError:
+    """Readings and windows computed anew, or what was said of a file."""
+    try:
+        readings = Lake(lake.path).readings()
+        recompute_windows(lake, 60, hour)
+        return [readings, Lake(lake.path).windows(60)]
+    except SourceError as error:
+        return error
 
 
 @pytest.mark.parametrize("part", ["pages", "footer"])
@@ -40,14 +52,13 @@ def test_a_flipped_bit_is_found_or_does_no_harm(lake: LakeSpec, file: Path, part
         damaged = bytearray(good)
         damaged[bit // 8] ^= 1 << bit % 8
         file.write_bytes(damaged)
-        try:
-            assert Lake(lake.path).readings().equals(rows), bit
-            recompute_windows(lake, 60, hour)
-            assert Lake(lake.path).windows(60).equals(windows), bit
-        except SourceError as error:
-            assert file.name in str(error), bit
-            assert error.hint
+        result = attempt(lake, hour)
+        if isinstance(result, SourceError):
+            assert file.name in result.message, bit
+            assert result.hint
             found += 1
+        else:
+            assert [table.equals(was) for table, was in zip(result, (rows, windows), strict=True)] == [True, True], bit
     assert found > FLIPS * (0.9 if part == "pages" else 0.2)
 
 
@@ -62,9 +73,6 @@ def test_a_file_that_was_cut_off_is_named(lake: LakeSpec, file: Path, keep: floa
 
 
 def test_a_foreign_file_among_the_readings_is_named(lake: LakeSpec, file: Path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     pq.write_table(pa.table({"a": [1]}), file.parent / "foreign.parquet")
     with pytest.raises(SourceError, match=r"foreign\.parquet"):
         recompute_windows(lake, 60, MIDNIGHT // HOUR)

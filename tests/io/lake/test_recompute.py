@@ -122,7 +122,6 @@ def test_hours_without_readings_have_no_windows(lake: LakeSpec):
     assert recompute_windows(lake, 86400, 13) is None
 
 
-@pytest.mark.skipif(not WINDOWS.field("std").nullable, reason="the windows' schema has no room for an unknown std")
 def test_a_value_without_a_square_is_filed(lake: LakeSpec):
     recompute(lake, write(lake, readings([1.0, 1e300])), 60)
     row = found(lake, 60).to_pylist()[0]
