@@ -75,12 +75,13 @@ def run(
     traceback: Annotated[bool, typer.Option("--traceback", help="Show where in the code an error came from.")] = False,
 ) -> None:
     """Run a pipeline to its end and print the balance of its rows."""
+    from telebeam.pipelines.logs import show_logs, without_tracebacks
+
+    show_logs(tracebacks=traceback)  # before Beam is imported, which warns of clients that nobody asked for
     from telebeam.pipelines.batch import run_batch
     from telebeam.pipelines.graph import Run
-    from telebeam.pipelines.logs import show_logs, without_tracebacks
     from telebeam.pipelines.runners import choose_runner
 
-    show_logs(tracebacks=traceback)
     spec = _load(config, set_)
     choice = choose_runner(runner, mode, beam_options or [])
     job = Run(datetime.now(UTC), _moment("--start", start), _moment("--end", end))
@@ -137,6 +138,9 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Validate a configuration, then try every endpoint that it names."""
+    from telebeam.pipelines.logs import show_logs
+
+    show_logs(tracebacks=False)
     from telebeam.pipelines.preflight import preflight
     from telebeam.pipelines.runners import choose_runner
 

@@ -10,6 +10,8 @@ from typing import TextIO
 
 _REPORTED = ("apache_beam.runners.common", "apache_beam.runners.worker.sdk_worker")
 """They log an error of a worker with its traceback, once or more, before the job's own error reports it."""
+_NOISE = "apitools not found"
+"""Beam misses Google's client libraries at import; who needs them installs the extra, and is told where they are used."""
 _TRACEBACK = "Traceback (most recent call last)"
 
 
@@ -48,6 +50,7 @@ def show_logs(*, tracebacks: bool) -> None:
     if not tracebacks:
         handler.setFormatter(_OneLine())
         handler.addFilter(lambda record: not record.name.startswith(_REPORTED))
+        handler.addFilter(lambda record: not record.getMessage().startswith(_NOISE))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
 
 

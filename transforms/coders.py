@@ -25,6 +25,11 @@ class RecordBatchCoder(Coder):
         with pa.ipc.open_stream(encoded) as reader:
             return reader.read_next_batch()
 
+    def estimate_size(self, value: pa.RecordBatch) -> int:
+        """The batch's size in memory: Beam asks for it to count bytes, and would encode the batch to know."""
+        size: int = value.get_total_buffer_size()
+        return size
+
     def is_deterministic(self) -> bool:
         """Equal batches may have different dictionaries: not a key."""
         return False

@@ -22,7 +22,7 @@ from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.lake.writer import SORTED_BY, LakeFile
 from telebeam.transforms.aggregation.kernel import WINDOWS_IN_FLIGHT, aggregate, extract, merge
 from telebeam.transforms.aggregation.partials import Partials
-from telebeam.transforms.batches import canonical, rows_of
+from telebeam.transforms.batches import canonical, concat, rows_of
 from telebeam.transforms.errors import SourceError
 from telebeam.transforms.ordering import sort_order
 from telebeam.transforms.schema import DATASETS, DICTIONARY, READINGS_IN_FLIGHT, SERIES, conform
@@ -118,7 +118,7 @@ def _windows_of(root: storage.Location, seconds: int, hour: int, piece_rows: int
     ]
     for devices in _device_ranges(groups, piece_rows):
         wanted = [group for group in groups if _overlaps(group, devices)]
-        yield _piece(root, wanted, (first, end), devices, seconds)
+        yield _piece(root, wanted, (first, end), devices, seconds, piece_rows)
 
 
 def _groups(root: storage.Location, path: str) -> Iterator[_Group]:
@@ -158,17 +158,27 @@ def _overlaps(group: _Group, devices: Devices) -> bool:
 
 
 def _piece(
-    root: storage.Location, groups: Sequence[_Group], span: tuple[int, int], devices: Devices, seconds: int
+    root: storage.Location,
+    groups: Sequence[_Group],
+    span: tuple[int, int],
+    devices: Devices,
+    seconds: int,
+    piece_rows: int,
 ) -> pa.RecordBatch:
     """The windows of some devices, in the order of the lake's files."""
     partials: list[Partials] = []
+    held: list[pa.RecordBatch] = []
     for path in dict.fromkeys(group.path for group in groups):
         wanted = [group.number for group in groups if group.path == path]
         with open_parquet(root, path, _TEXTS) as file:
             for batch in row_groups(file, wanted, NEEDED, root.child(path)):
-                rows = _inside(conform(batch, _SCHEMA), span, devices)
-                if rows.num_rows:
-                    partials.append(aggregate(rows, seconds))
+                held.append(_inside(conform(batch, _SCHEMA), span, devices))
+                # A device with more readings than a piece should have is condensed as it comes.
+                if sum(rows.num_rows for rows in held) >= 2 * piece_rows:
+                    partials.append(aggregate(concat(held), seconds))
+                    held = []
+    if any(rows.num_rows for rows in held):
+        partials.append(aggregate(concat(held), seconds))
     if not partials:
         return pa.RecordBatch.from_pylist([], schema=WINDOWS_IN_FLIGHT)
     windows = extract(merge(partials), seconds)

@@ -11,8 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from telebeam.transforms.aggregation import exact
-from telebeam.transforms.aggregation.partials import Partials, merge, partials_of_rows, reduce_runs
-from telebeam.transforms.batches import READING_BATCH_ROWS, distinct, with_columns
+from telebeam.transforms.aggregation.partials import Partials, merge, partials_of
 from telebeam.transforms.ordering import sort_order
 from telebeam.transforms.schema import SERIES, WINDOWS, conform, in_flight
 
@@ -28,11 +27,7 @@ _ILL_CONDITIONED = 2.0**-50
 
 def aggregate(batch: pa.RecordBatch, seconds: int) -> Partials:
     """Partials of a batch of readings for windows of some seconds, aligned to the epoch."""
-    length = seconds * _MILLION
-    batch = with_columns(batch, {name: distinct(batch.column(name)) for name in SERIES})
-    # What lies in the cache is split into limbs in a third of the time.
-    slices = [batch.slice(first, READING_BATCH_ROWS) for first in range(0, batch.num_rows, READING_BATCH_ROWS)]
-    return merge([reduce_runs(partials_of_rows(rows, length)) for rows in slices or [batch]])
+    return partials_of(batch, seconds * _MILLION)
 
 
 def extract(partials: Partials, seconds: int, revision: int = 0) -> pa.RecordBatch:

@@ -1,13 +1,13 @@
 """What is known of a series in a window before all its readings are in: a value that merges in any order.
 
 One :class:`Partials` holds many of them, column-wise.  A reading is the partial of one reading; everything else is
-:func:`reduce_runs`.
+merging runs of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ import pyarrow as pa
 from telebeam.transforms.aggregation import exact
 from telebeam.transforms.aggregation.exact import Limbs
 from telebeam.transforms.aggregation.quantiles import Distribution
-from telebeam.transforms.batches import codes, concat
+from telebeam.transforms.batches import READING_BATCH_ROWS, codes, concat, distinct
 from telebeam.transforms.ordering import rank
 from telebeam.transforms.schema import SERIES
 
@@ -24,6 +24,7 @@ MOMENTS = ("value", "square", "time", "time_square", "cross", "quality")
 """The exact sums: of values, squares, times since the window's start (µs), their squares, times · values, scores."""
 
 _WIDTH_LIMIT = 1 << 62
+_ROW = "row"
 
 Integers = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
@@ -67,18 +68,75 @@ class Partials:
         return len(self.start)
 
 
-def partials_of_rows(batch: pa.RecordBatch, window_microseconds: int) -> Partials:
-    """Each reading as a partial of its own.
+def partials_of(batch: pa.RecordBatch, window_microseconds: int) -> Partials:
+    """The partials of a batch of readings, one for each series and window.
+
+    Readings are brought into runs of one series and window before anything is computed, and are worked on in slices of
+    whole runs that lie in the cache: there, splitting into limbs takes a third of the time.
 
     Args:
-        batch: :data:`~telebeam.transforms.schema.READINGS_IN_FLIGHT`; no dictionary holds a text twice.
+        batch: :data:`~telebeam.transforms.schema.READINGS_IN_FLIGHT`, or those of its columns that are needed.
         window_microseconds: The window's length.
     """
     time = batch.column("timestamp").cast(pa.int64()).to_numpy(zero_copy_only=False)
-    # Zero has two forms that are equal: which of them is the minimum would depend on order.
-    value = batch.column("value").to_numpy(zero_copy_only=False) + 0.0
+    columns = [distinct(batch.column(name)) for name in SERIES]
+    series = pa.RecordBatch.from_arrays(columns, names=list(SERIES))
+    order, starts = _runs([codes(column).astype(np.int64) for column in columns], time - time % window_microseconds)
+    rows = np.arange(len(time)) if order is None else order
+    parts = []
+    for first, last in _slices(starts, len(rows)):
+        heads = starts[np.searchsorted(starts, first) : np.searchsorted(starts, last)] - first
+        parts.append(_reduce(_lift(batch, time, rows[first:last], window_microseconds), heads))
+    whole = parts[0] if len(parts) == 1 else _concat(parts)
+    return replace(whole, series=series.take(whole.series.column(_ROW)))
+
+
+def _slices(starts: Integers, rows: int) -> Iterator[tuple[int, int]]:
+    """Parts of some :data:`READING_BATCH_ROWS` rows that end where a run does."""
+    ends = np.append(starts[1:], rows)
+    first = 0
+    while first < rows:
+        last = int(ends[min(np.searchsorted(ends, first + READING_BATCH_ROWS), len(ends) - 1)])
+        yield first, last
+        first = last
+    if not rows:
+        yield 0, 0
+
+
+def _lift(batch: pa.RecordBatch, time: Integers, rows: Integers, window_microseconds: int) -> Partials:
+    """Some readings, each as a partial of its own, whose series is the number of its row."""
+    taken = pa.array(rows)
+    value, quality, offset, partition = (
+        batch.column(name).to_numpy(zero_copy_only=False)[rows]
+        for name in ("value", "quality_score", "source_offset", "source_partition")
+    )
+    value = value + 0.0  # of −0.0 and 0.0 neither is the smaller one: order would decide
+    time = time[rows]
     start = time - time % window_microseconds
-    since = (time - start).astype(np.float64)
+    sums, huge = moments(value, (time - start).astype(np.float64), quality)
+    ends = Ends(time, offset, partition.astype(np.int64), batch.column("source").take(taken), value)
+    return Partials(
+        series=pa.RecordBatch.from_arrays([taken], names=[_ROW]),
+        start=start,
+        count=np.ones(len(rows), np.int64),
+        sums=sums,
+        huge=huge.astype(np.int64),
+        low=value,
+        high=value,
+        first=ends,
+        last=ends,
+        distribution=Distribution.of_rows(value),
+    )
+
+
+def moments(value: Doubles, since: Doubles, quality: Doubles) -> tuple[dict[str, Limbs], npt.NDArray[np.bool_]]:
+    """(the addends of :data:`MOMENTS`, which values have no square within a double and count as 0 in squares).
+
+    Args:
+        value: The values, finite.
+        since: µs since each one's window began.
+        quality: The scores.
+    """
     size = np.abs(value)
     huge = size > exact.HUGE
     odd = huge | (size < exact.TINY)
@@ -89,20 +147,9 @@ def partials_of_rows(batch: pa.RecordBatch, window_microseconds: int) -> Partial
         "time": exact.split(since),
         "time_square": _split_both(exact.square(since)),
         "cross": _split_both(exact.product(since, plain)),
-        "quality": exact.split(batch.column("quality_score").to_numpy(zero_copy_only=False)),
+        "quality": exact.split(quality),
     }
-    ends = Ends(
-        time,
-        batch.column("source_offset").to_numpy(zero_copy_only=False),
-        batch.column("source_partition").to_numpy(zero_copy_only=False).astype(np.int64),
-        batch.column("source"),
-        value,
-    )
-    series = batch.select(list(SERIES))
-    ones = np.ones(len(value), np.int64)
-    return Partials(
-        series, start, ones, sums, huge.astype(np.int64), value, value, ends, ends, Distribution.of_rows(value)
-    )
+    return sums, huge
 
 
 def _split_both(parts: tuple[Doubles, Doubles]) -> Limbs:
@@ -110,10 +157,7 @@ def _split_both(parts: tuple[Doubles, Doubles]) -> Limbs:
 
 
 def merge(partials: Sequence[Partials]) -> Partials:
-    """All partials as one, a row for each series and window.
-
-    >>> # merge([a, b]) and merge([b, a]) hold the same bits
-    """
+    """All partials as one, a row for each series and window: the same bits in any order of the partials."""
     return reduce_runs(partials[0] if len(partials) == 1 else _concat(partials))
 
 
@@ -168,14 +212,16 @@ def _concat(parts: Sequence[Partials]) -> Partials:
 
 def reduce_runs(rows: Partials) -> Partials:
     """The partials of each series and window merged into one."""
-    if not len(rows):
-        return rows
     keys = [codes(column).astype(np.int64) for column in rows.series.columns]
     order, starts = _runs(keys, rows.start)
-    if order is not None:
-        rows = _take(rows, order)
+    return _reduce(rows if order is None else _take(rows, order), starts)
+
+
+def _reduce(rows: Partials, starts: Integers) -> Partials:
+    """Runs of partials, each merged into one."""
     if len(starts) == len(rows):
-        return rows
+        # Carries are moved all the same: equal sums have equal limbs whether anything was added or not.
+        return replace(rows, sums={moment: exact.carry(limbs) for moment, limbs in rows.sums.items()})
     heads = pa.array(starts)
     count = np.add.reduceat(rows.count, starts)
     return Partials(
@@ -194,12 +240,14 @@ def reduce_runs(rows: Partials) -> Partials:
 
 def _runs(keys: list[Integers], start: Integers) -> tuple[Integers | None, Integers]:
     """(an order that brings equal keys together, None where they are; where each run begins in that order)."""
+    if not len(start):
+        return None, np.zeros(0, np.int64)
     key = _combine([*keys, (start - start.min()) // 1_000_000])
     steps = np.diff(key)
     starts = np.concatenate([[0], np.flatnonzero(steps) + 1])
-    if (steps >= 0).all() or (np.diff(np.sort(key[starts])) > 0).all():
+    if (steps >= 0).all() or (len(starts) < len(key) // 4 and (np.diff(np.sort(key[starts])) > 0).all()):
         return None, starts
-    order = np.argsort(key, kind="stable")
+    order = np.argsort(key)  # not stable: what is merged does not depend on order
     return order, np.concatenate([[0], np.flatnonzero(np.diff(key[order])) + 1])
 
 

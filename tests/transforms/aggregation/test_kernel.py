@@ -12,7 +12,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from telebeam.transforms.aggregation.kernel import aggregate, extract, merge
-from telebeam.transforms.aggregation.partials import partials_of_rows
 from telebeam.transforms.batches import READING_BATCH_ROWS
 from telebeam.transforms.schema import AGGREGATES, WINDOWS, conform
 from tests.transforms.aggregation.samples import HOUR, MIDNIGHT, SECOND, bits, fleet, readings, shuffled
@@ -70,7 +69,7 @@ def test_any_tree_of_merges_gives_the_same_bits(seconds):
 
 def test_a_batch_of_many_slices_is_the_merge_of_its_readings():
     batch = fleet(2 * READING_BATCH_ROWS + 17, seed=5, hours=3)
-    one_by_one = merge([partials_of_rows(batch, 60 * SECOND)])
+    one_by_one = merge([aggregate(batch.slice(first, 1000), 60) for first in range(0, batch.num_rows, 1000)])
     assert bits(extract(one_by_one, 60)) == bits(windows(batch))
 
 
