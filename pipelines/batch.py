@@ -72,8 +72,8 @@ def run_batch(spec: PipelineSpec, run: Run, choice: RunnerChoice, *, quiet: bool
     Raises:
         TelebeamError: What stopped it, in words; never a bare traceback.
     """
-    # Units come and go in hundreds of megabytes: the C library's allocator keeps them mapped, Arrow's own gives them back
-    # and faults them in again, an eighth of the job's time.
+    # Units come and go in hundreds of megabytes.  The C library's allocator keeps them mapped; Arrow's own gives them
+    # back and faults them in again, which was an eighth of the job's time.
     pa.set_memory_pool(pa.system_memory_pool())
     storage.find(spec.source.files.path)
     if spec.sinks.lake is not None:

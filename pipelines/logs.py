@@ -11,7 +11,7 @@ from typing import TextIO
 _REPORTED = ("apache_beam.runners.common", "apache_beam.runners.worker.sdk_worker")
 """They log an error of a worker with its traceback, once or more, before the job's own error reports it."""
 _NOISE = "apitools not found"
-"""Beam misses Google's client libraries at import; who needs them installs the extra, and is told where they are used."""
+"""Beam misses Google's client libraries at import, which nothing here uses."""
 _TRACEBACK = "Traceback (most recent call last)"
 
 

@@ -96,7 +96,8 @@ def _slices(starts: Integers, rows: int) -> Iterator[tuple[int, int]]:
     ends = np.append(starts[1:], rows)
     first = 0
     while first < rows:
-        last = int(ends[min(np.searchsorted(ends, first + READING_BATCH_ROWS), len(ends) - 1)])
+        place = min(int(np.searchsorted(ends, first + READING_BATCH_ROWS)), len(ends) - 1)
+        last = int(ends[place])
         yield first, last
         first = last
     if not rows:
