@@ -17,6 +17,7 @@ from telebeam.transforms.aggregation import exact
 from telebeam.transforms.aggregation.kernel import aggregate, extract
 from telebeam.transforms.aggregation.partials import moments
 from telebeam.transforms.batches import READING_BATCH_ROWS
+from telebeam.transforms.schema import READINGS_IN_FLIGHT, conform
 from telebeam.transforms.testing import readings
 
 ROWS = 262_144
@@ -37,7 +38,7 @@ def fleet(per_window: int) -> pa.RecordBatch:
     columns["timestamp"] = pa.array(times).cast(pa.timestamp("us", tz="UTC"))
     columns["value"] = pa.array(np.round(np.random.default_rng(1).normal(20, 5, ROWS), 2))
     columns["source_offset"] = pa.array(row)
-    return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+    return conform(pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns)), READINGS_IN_FLIGHT)
 
 
 def best(work: Callable[[], object]) -> float:

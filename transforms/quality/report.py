@@ -18,6 +18,8 @@ from telebeam.transforms.schema import TEXT, TIMESTAMP, Reason, cast
 
 _COMPACT_ROWS = 200_000
 """Rows of unmerged partial tables that are kept, at least, before they are merged: some 20 MB."""
+_COMPRESSED = pa.ipc.IpcWriteOptions(compression="zstd")
+"""A report of a million devices is some hundred megabytes, mostly zeros, and goes from worker to worker."""
 _DEFAULT_TENANT = "default"
 _NAMELESS = pa.array([Reason.BAD_DEVICE_ID.value, Reason.MISSING_DEVICE_ID.value], pa.string())
 _TIMES = np.iinfo(np.int64)
@@ -103,7 +105,7 @@ def _named(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 def _stream(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
+    with pa.ipc.new_stream(sink, table.schema, options=_COMPRESSED) as writer:
         writer.write_table(table)
     data: bytes = sink.getvalue().to_pybytes()
     return data

@@ -125,7 +125,7 @@ def test_memory_is_bounded_by_the_devices_and_not_by_the_batches(readings: Make)
     for _ in range(99):
         report = report.add(batch)
         assert report.held_rows <= 300_000
-    assert len(report.to_bytes()) == len(once.to_bytes())
+    assert QualityReport.from_bytes(report.to_bytes()).held_rows == QualityReport.from_bytes(once.to_bytes()).held_rows
     assert report.extract("fleet").column("total").to_pylist()[0] == 500_000
 
 
