@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -122,11 +122,6 @@ def cut(data: pa.Buffer, starts: np.ndarray, ends: np.ndarray, kind: pa.DataType
     offsets[0::2], offsets[1::2] = starts, ends
     both = pa.Array.from_buffers(kind, len(offsets) - 1, [None, pa.py_buffer(offsets), data])
     return both.take(pa.array(np.arange(0, len(offsets) - 1, 2, dtype=np.int32)))
-
-
-def from_dicts(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
-    """A batch of plain dicts; a name that the schema lacks is left out, one that a dict lacks is null."""
-    return pa.RecordBatch.from_pylist(list(rows), schema=schema)
 
 
 def to_dicts(batch: pa.RecordBatch) -> list[dict[str, Any]]:
