@@ -7,6 +7,8 @@
     └── JobError                  the job could not be done: exit code 1
         ├── SourceError           a path that is missing, unreadable, empty or of another format
         ├── SinkError             a lake or a database that does not take what we write
+        │   ├── TakenOverError    another job writes what this one does
+        │   └── UnreachableError  a database that does not answer, or not now
         └── BalanceError          rows in ≠ rows out: a defect of telebeam's, never of the data
 
 A bad *record* is never an exception: it becomes a row of the rejects.
@@ -50,6 +52,14 @@ class SourceError(JobError):
 
 class SinkError(JobError):
     """A sink that does not take what we write."""
+
+
+class TakenOverError(SinkError):
+    """Another job writes what this one does; going on would count records twice."""
+
+
+class UnreachableError(SinkError):
+    """A database that does not answer, or answers that it can't now: what waits may be in time."""
 
 
 class BalanceError(JobError):

@@ -4,6 +4,7 @@
 ``rows_in``               readings and refused records that parsing found
 ``readings``              readings that reached the sinks
 ``rejects``               records and values refused, by any stage
+``late``                  readings, among the others, that came after their windows had closed for good
 ``windows``               windows computed
 ``points``                points that InfluxDB took
 ``refused_points``        points that InfluxDB refused or that can't be written as one
@@ -20,7 +21,7 @@ from apache_beam.metrics.metricbase import MetricName
 from apache_beam.runners.runner import PipelineResult
 
 NAMESPACE = "telebeam"
-NAMES = ("rows_in", "readings", "rejects", "windows", "points", "refused_points")
+NAMES = ("rows_in", "readings", "rejects", "late", "windows", "points", "refused_points")
 
 
 class _Tally:

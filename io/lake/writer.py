@@ -90,7 +90,7 @@ class LakeWriter:
             rows = self._as_first_rejected(before, rows)
             # Rejects are filed by when they were rejected: a span of event time is no span of their files.
             rows, span = (rows if span is None else self._with_rejects_outside(before, rows, span)), None
-        parts = {f"{partition(self.dataset, hour)}/{unit}.parquet": part for hour, part in _by_hour(rows, self.dataset)}
+        parts = {f"{partition(self.dataset, hour)}/{unit}.parquet": part for hour, part in by_hour(rows, self.dataset)}
         if span is None:
             return self._publish(unit, before, parts)
         inside = [path for path in before.files if _overlaps(path, span)]
@@ -115,7 +115,7 @@ class LakeWriter:
         written = []
         for path, part in parts.items():
             storage.publish(self.root, path, to_parquet([canonical(part)], DATASETS[self.dataset], self.spec))
-            times = _times(part, self.dataset)
+            times = times_of(part, self.dataset)
             written.append(LakeFile(self.dataset, path, part.num_rows, int(times.min()), int(times.max())))
         for path in now.former:
             storage.remove(self.root, path)
@@ -133,7 +133,7 @@ class LakeWriter:
         """A file's new rows with those of its old ones that lie outside of a span; nothing where there are neither."""
         old = self._read(path)
         if old is not None:
-            time = _times(old, self.dataset)
+            time = times_of(old, self.dataset)
             old = rows_of(old, (time < span[0]) | (time >= span[1]))
         rows = [batch for batch in (part, old) if batch is not None and batch.num_rows]
         return {path: _sorted(concat(rows), self.dataset)} if rows else {}
@@ -202,11 +202,11 @@ def _moments(rejects: pa.RecordBatch) -> list[int]:
     return rejects.column("rejected_at").cast(pa.int64()).to_pylist()
 
 
-def _by_hour(rows: pa.RecordBatch, dataset: str) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """The rows of each hour, sorted."""
+def by_hour(rows: pa.RecordBatch, dataset: str) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The rows of each hour since the epoch, sorted as the dataset's files are."""
     if not rows.num_rows:
         return
-    hours = _times(rows, dataset) // HOUR
+    hours = times_of(rows, dataset) // HOUR
     if hours.min() == hours.max():
         yield int(hours[0]), _sorted(rows, dataset)
         return
@@ -229,7 +229,7 @@ def _compact(rows: pa.RecordBatch) -> pa.RecordBatch:
     )
 
 
-def _times(rows: pa.RecordBatch, dataset: str) -> npt.NDArray[np.int64]:
+def times_of(rows: pa.RecordBatch, dataset: str) -> npt.NDArray[np.int64]:
     """When each row was, µs since the epoch; 0 for a report of a run that had no reading."""
     times: npt.NDArray[np.int64] = pc.fill_null(rows.column(TIME_OF[dataset]).cast(pa.int64()), 0).to_numpy()
     return times

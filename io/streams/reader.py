@@ -1,0 +1,271 @@
+"""Reads a share of a stream's partitions and files it: poll, check, gather, publish, and only then tell.
+
+No Beam here: a reader does one bundle after the other for whoever calls it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from telebeam.io import storage
+from telebeam.io.influxdb.live import LivePoints, live_points
+from telebeam.io.streams import receipts
+from telebeam.io.streams.clock import PartitionClock, ReaderClock
+from telebeam.io.streams.feed import Feed, Partition, Polled
+from telebeam.io.streams.filing import PartitionFiles, Unit
+from telebeam.io.streams.job import StreamJob, is_draining
+from telebeam.io.streams.journal import Counts
+from telebeam.io.streams.notices import NEVER, Notice
+from telebeam.transforms.errors import SinkError, SourceError, TakenOverError
+from telebeam.transforms.metrics import measured
+
+_LOG = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.1
+"""How long a poll waits for something: InfluxDB has a reading within a few of these."""
+IDLE_SECONDS = 1.0
+"""How long a bundle without a record lasts: how often the stages behind hear of a silent stream."""
+UNIT_ROWS = 1_000_000
+"""Readings that a reader holds at most."""
+IN_HAND_SECONDS = 10.0
+"""How long points may be on their way before the lake's files are sent instead."""
+LONGEST_PAUSE_SECONDS = 5.0
+"""Between two tries to write to a lake that refuses."""
+
+_TICKETS = itertools.count(1)
+"""Of this process: InfluxDB's live path is shared by its readers."""
+
+
+class Bundle(NamedTuple):
+    """What a reader has done."""
+
+    notice: Notice
+    positions: dict[str, int]
+    """``stream/number`` → the first offset that is not filed."""
+    ended: bool
+    """Whether there will be no more: a bounded read is through, or the job is told to end."""
+
+
+class _Sent(NamedTuple):
+    """A unit's points on their way to InfluxDB."""
+
+    partition: Partition
+    end: int
+    ticket: int
+    rows: int
+    since: float
+
+
+class Reader:
+    """One of a job's readers.
+
+    Args:
+        job: What to do.
+        index: Which of the job's readers this is, from 0.
+        monotonic: Seconds that never go back.
+        clock: Seconds since 1970.
+        sleep: Waits for so many seconds.
+    """
+
+    def __init__(
+        self,
+        job: StreamJob,
+        index: int,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._job = job
+        self._index = index
+        self._monotonic, self._clock, self._sleep = monotonic, clock, sleep
+        self._root = storage.locate(job.lake.path)
+        self._lateness = job.lateness
+        self._files: dict[Partition, PartitionFiles] = {}
+        self._clocks: dict[Partition, PartitionClock] = {}
+        self._watermark = ReaderClock(self._lateness.max_out_of_orderness, job.time.idle_after.total_seconds())
+        self._feed: Feed | None = None
+        self._live: LivePoints | None = None
+        self._sent: list[_Sent] = []
+        self._filed_at = monotonic()
+        self._executor = ThreadPoolExecutor(2, thread_name_prefix="telebeam-files")
+
+    def bundle(self) -> Bundle:
+        """Reads until it is time to file, files, and says what stands in the lake.
+
+        Raises:
+            SourceError: The source can't be read.
+            TakenOverError: Another job writes these partitions.
+        """
+        feed = self._opened()
+        units, ticket = self._read(feed)
+        self._file(units, ticket)
+        ended = feed.finished() or self._is_draining()
+        positions = {
+            partition: files.journal.next for partition, files in self._files.items() if files.journal is not None
+        }
+        feed.commit(positions)
+        self._look_behind(wait=ended)
+        clock = self._advance(feed)
+        in_hand = {(sent.partition, sent.end) for sent in self._sent}
+        notices = tuple(
+            files.notice(end for owner, end in in_hand if owner == partition)
+            for partition, files in sorted(self._files.items())
+            if files.journal is not None
+        )
+        notice = Notice(self._index, self._job.readers, clock, notices)
+        names = {f"{partition.stream}/{partition.number}": offset for partition, offset in positions.items()}
+        return Bundle(notice, names, ended)
+
+    def close(self) -> None:
+        """Ends the connection; what was not filed is read again by the next one."""
+        if self._feed is not None:
+            self._feed.close()
+            self._feed = None
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _opened(self) -> Feed:
+        if self._feed is None:
+            if self._job.influx is not None and self._job.influx_takes("readings"):
+                self._live = live_points(self._job.influx)
+            self._feed = self._job.feeds(self._index, self._job.readers)
+            self._feed.open(self._position)
+        return self._feed
+
+    def _position(self, partition: Partition) -> int | None:
+        journal = self._files_of(partition).journal
+        return None if journal is None else journal.next
+
+    def _files_of(self, partition: Partition) -> PartitionFiles:
+        if partition not in self._files:
+            files = PartitionFiles(self._job.lake, self._root, self._job.pipeline, partition)
+            journal = files.journal
+            newest = NEVER if journal is None else journal.newest
+            self._files[partition] = files
+            self._clocks[partition] = PartitionClock(newest, self._monotonic())
+        return self._files[partition]
+
+    def _is_draining(self) -> bool:
+        return is_draining(self._root, self._job.pipeline, self._job.run)
+
+    def _read(self, feed: Feed) -> tuple[dict[Partition, Unit], int]:
+        """Polls until it is time to file."""
+        units: dict[Partition, Unit] = {}
+        ticket, rows = next(_TICKETS), 0
+        began, looked = self._monotonic(), self._monotonic()
+        windows = self._windows_passed()
+        while True:
+            polled = feed.poll(POLL_SECONDS)
+            for part in polled:
+                rows += self._take(part, units, ticket)
+            now = self._monotonic()
+            if rows >= UNIT_ROWS or feed.finished():
+                break
+            if now - self._filed_at >= self._job.time.file_every.total_seconds() and units:
+                break
+            if not units and now - began >= IDLE_SECONDS:
+                break
+            if units and not feed.behind() and self._windows_passed(feed) != windows:
+                break
+            if now - looked >= IDLE_SECONDS:
+                looked = now
+                if self._is_draining():
+                    break
+        return units, ticket
+
+    def _windows_passed(self, feed: Feed | None = None) -> list[int]:
+        """How many windows of each length have ended: where that changes, their last readings are filed at once."""
+        clock = self._watermark.value if feed is None else self._advance(feed)
+        return [clock // (seconds * 1_000_000) for seconds in self._job.lengths]
+
+    def _take(self, polled: Polled, units: dict[Partition, Unit], ticket: int) -> int:
+        """Checks what was polled and keeps it for the unit; returns its readings."""
+        files, clock = self._files_of(polled.partition), self._clocks[polled.partition]
+        offsets = polled.envelopes.column("source_offset").to_numpy(zero_copy_only=False)
+        if files.journal is None:
+            files.begin(int(offsets[0]) if len(offsets) else polled.next)
+        unit = units.setdefault(polled.partition, Unit(polled.next, clock.newest))
+        readings, rejects = self._job.checks(polled.envelopes, int(self._clock() * 1e6))
+        readings, unit.newest = self._lateness.mark(readings, offsets, polled.times, unit.newest)
+        unit.end = polled.next
+        clock.newest, clock.heard = unit.newest, self._monotonic()
+        if readings.num_rows:
+            unit.readings.append(readings)
+            if self._live is not None:
+                self._live.offer(readings, ticket)
+        if rejects.num_rows:
+            unit.rejects.append(rejects)
+        late = readings.column("is_late").true_count
+        rows = readings.num_rows + rejects.num_rows
+        unit.counts = unit.counts.plus(Counts(rows, readings.num_rows, rejects.num_rows, 0, late))
+        return readings.num_rows
+
+    def _file(self, units: dict[Partition, Unit], ticket: int) -> None:
+        """Files what was read; waits for a lake that does not take it, for nothing else may be read meanwhile."""
+        scheduled = self._filed_at + self._job.time.file_every.total_seconds()
+        influx = self._job.influx_takes("readings")
+        for partition, unit in units.items():
+            self._patiently(partition, unit, influx=influx)
+            if influx and unit.readings:
+                self._sent.append(_Sent(partition, unit.end, ticket, unit.counts.readings, self._monotonic()))
+            for name in ("rows_in", "readings", "rejects", "late"):
+                measured(name, getattr(unit.counts, name))
+        if units:
+            now = self._monotonic()
+            self._filed_at = scheduled if 0 <= now - scheduled < IDLE_SECONDS else now
+
+    def _patiently(self, partition: Partition, unit: Unit, *, influx: bool) -> None:
+        pause = LONGEST_PAUSE_SECONDS / 16
+        while True:
+            try:
+                self._files[partition].file(unit, self._job.lengths, self._executor, influx=influx)
+                return
+            except TakenOverError:
+                raise
+            except (SinkError, SourceError) as error:
+                if self._is_draining():
+                    raise
+                _LOG.warning("%s; trying again in %.1f s, nothing is read meanwhile", error.message, pause)
+                self._sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def _look_behind(self, *, wait: bool) -> None:
+        """Drops from the journals what the stages behind have done."""
+        delivered: dict[Partition, list[int]] = {}
+        left = []
+        for sent in self._sent:
+            if self._live is not None and self._live.settled(sent.ticket, 2.0 if wait else 0.0):
+                delivered.setdefault(sent.partition, []).append(sent.end)
+                measured("points", sent.rows)
+            elif not wait and self._monotonic() - sent.since < IN_HAND_SECONDS:
+                left.append(sent)
+        self._sent = left
+        try:
+            windows = {
+                seconds: receipts.load(
+                    self._root, receipts.windows_path(self._job.pipeline, seconds), receipts.WindowReceipt
+                )
+                for seconds in self._job.lengths
+            }
+            influx = receipts.load(self._root, receipts.influxdb_path(self._job.pipeline), receipts.InfluxReceipt)
+        except SourceError as error:
+            _LOG.warning("%s", error.message)
+            return
+        for partition, files in self._files.items():
+            if files.journal is not None:
+                files.leave_out(windows, influx, delivered.get(partition, ()))
+
+    def _advance(self, feed: Feed) -> int:
+        """The reader's watermark, by all that it has read."""
+        for partition in self._clocks.keys() - feed.partitions():
+            del self._clocks[partition]
+        for partition, clock in self._clocks.items():
+            clock.drained = feed.drained(partition)
+            clock.finished = feed.finished()
+        now = int(self._clock() * 1e6)
+        return self._watermark.advance(list(self._clocks.values()), self._monotonic(), now)
