@@ -9,12 +9,12 @@ WORKERS ?= 2
 TESTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types check bench services clean
+.PHONY: help setup demo stream-demo test lint types check bench bench-stream services clean
 
 help: ## Print this help
 	@echo "telebeam: columnar Apache Beam pipelines for IoT telemetry"
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with the telebeam command and everything that tests need
 
@@ -39,6 +39,9 @@ demo: $(STAMP) ## Simulate a fleet, archive it as Parquet, run the batch job int
 	@echo "== running examples/demo.yaml over it into demo/lake"
 	@$(BIN)/telebeam run examples/demo.yaml
 
+stream-demo: $(STAMP) ## The streaming job, live for two minutes, and what came out.  STREAM_DEMO="--seconds 40"
+	@$(BIN)/python -m examples.streaming.demo $(STREAM_DEMO)
+
 test: $(STAMP) ## Run all tests, those with real servers included; TESTS=path to run some
 	@echo "== tests, on $(WORKERS) workers; the first run builds the servers it needs where it can, and says so"
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
@@ -55,6 +58,9 @@ check: lint types test ## What CI runs
 
 bench: $(STAMP) ## Measure against DuckDB and textbook Beam; some 15 minutes.  BENCH=--quick for three
 	@$(BIN)/python -m benchmarks.run $(BENCH)
+
+bench-stream: $(STAMP) ## Measure the streaming job; some 30 minutes.  BENCH="--only latency --minutes 2" for less
+	@$(BIN)/python -m benchmarks.streaming $(BENCH)
 
 services: $(STAMP) ## Build and cache the servers that tests need, under ~/.cache/telebeam/services
 	@$(BIN)/python tests/services/influxdb.py

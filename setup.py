@@ -45,12 +45,18 @@ setup(
         "rich>=14,<16",
     ],
     extras_require={
+        "kafka": ["confluent-kafka>=2.16,<3"],
+        "pubsub": ["google-cloud-pubsub>=2.44,<3", "grpcio>=1.75,<2"],
+        "dataflow": ["apache-beam[gcp]>=2.77,<2.78", "build>=1.3,<2", "setuptools>=77"],
         "analyst": ["duckdb>=2,<3", "pandas>=3,<4"],
         "dev": [
+            "apache-beam[gcp]==2.77.0",
+            "confluent-kafka==2.16.1",
             "duckdb==2.0.0",
             "pandas==3.1.1",
             "pytest==9.2.0",
             "pytest-xdist==3.8.0",
+            "google-cloud-pubsub==2.44.0",
             "hypothesis==6.170.15",
             "moto[server]==5.2.5",
             "ruff==0.17.5",
@@ -58,6 +64,7 @@ setup(
             "types-PyYAML==6.0.12.20261113",
             "pandas-stubs==3.1.0.261029",
             "build==1.6.1",
+            "setuptools==84.2.1",
         ],
     },
 )

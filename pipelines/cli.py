@@ -24,6 +24,7 @@ from telebeam.transforms.errors import ConfigurationError, TelebeamError
 if TYPE_CHECKING:
     from telebeam.pipelines.graph import Run
 
+DEFAULT_RUNNERS = {"batch": "direct", "stream": "prism"}
 PAGE_COLUMNS = 100
 """How wide tables may be where stdout is no terminal, or a wider one."""
 
@@ -35,7 +36,7 @@ def _examples(*lines: str) -> str:
 
 app = typer.Typer(
     name="telebeam",
-    help="Columnar pipelines for IoT telemetry: archives to a data lake and InfluxDB.",
+    help="Columnar pipelines for IoT telemetry: streams and archives to a data lake and InfluxDB.",
     epilog="Exit codes: 0 done, 1 the job failed, 2 the request was wrong, 130 interrupted. See docs/commands.md.",
     no_args_is_help=True,
     add_completion=False,
@@ -47,8 +48,11 @@ Overrides = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be given several times.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="End with one JSON object on stdout.")]
-Runner = Annotated[str, typer.Option(help="direct (local, batch), prism, or a runner that Beam knows.")]
-Mode = Annotated[str, typer.Option(help="batch; stream is not part of this version.")]
+Runner = Annotated[
+    str | None,
+    typer.Option(help="direct (local; batch jobs), prism (local; streams), flink, dataflow, or a runner of Beam's."),
+]
+Mode = Annotated[str | None, typer.Option(help="batch or stream; what the source is, unless given.")]
 BeamOptions = Annotated[
     list[str] | None,
     typer.Argument(metavar="[-- BEAM OPTIONS]", help="Behind --: options for Beam, as --direct_num_workers=4."),
@@ -60,42 +64,57 @@ BeamOptions = Annotated[
         "telebeam run fleet.yaml",
         "telebeam run fleet.yaml --start 2026-01-01T00:00:00Z --end 2026-01-02T00:00:00Z --json",
         "telebeam run fleet.yaml --set source.parquet.path='archive/2026/*.parquet' -- --direct_num_workers=4",
+        "telebeam run live.yaml --mode stream --runner flink -- --flink_master=localhost:8081",
     )
 )
 def run(
     config: Config,
     beam_options: BeamOptions = None,
-    mode: Mode = "batch",
-    runner: Runner = "direct",
+    mode: Mode = None,
+    runner: Runner = None,
     set_: Overrides = [],  # noqa: B006 - typer reads it, nobody changes it
     start: Annotated[str | None, typer.Option(help="Only readings from this time on, as 2026-01-01T00:00:00Z.")] = None,
     end: Annotated[str | None, typer.Option(help="Only readings before this time.")] = None,
+    status_every: Annotated[str, typer.Option(help="How often a stream tells how it is doing.")] = "1m",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the configuration and stop.")] = False,
     as_json: Json = False,
     traceback: Annotated[bool, typer.Option("--traceback", help="Show where in the code an error came from.")] = False,
 ) -> None:
-    """Run a pipeline to its end and print the balance of its rows."""
+    """Run a pipeline and print the balance of its rows: an archive to its end, a stream until SIGTERM or Ctrl-C."""
     from telebeam.pipelines.logs import show_logs, without_tracebacks
 
     show_logs(tracebacks=traceback)  # before Beam is imported, which warns of clients that nobody asked for
-    from telebeam.pipelines.batch import run_batch
-    from telebeam.pipelines.graph import Run
-    from telebeam.pipelines.runners import choose_runner
+    from telebeam.pipelines.runners import STREAM, choose_runner, is_dataflow, pipeline_options
 
     spec = _load(config, set_)
-    choice = choose_runner(runner, mode, beam_options or [])
-    job = Run(datetime.now(UTC), _moment("--start", start), _moment("--end", end))
-    if job.start is not None and job.end is not None and job.start >= job.end:
-        raise ConfigurationError(f"--start {start} is not before --end {end}")
+    mode = mode or spec.source.natural_mode
+    job = _run_of(spec, mode, start, end)
+    choice = choose_runner(runner or DEFAULT_RUNNERS.get(mode, "direct"), mode, beam_options or [])
+    on_dataflow = is_dataflow(choice)
+    if on_dataflow:
+        from telebeam.pipelines.dataflow import check_dataflow, submit
+
+        check_dataflow(spec, pipeline_options(choice))
     if dry_run:
         _say(f"{config} is fine; {choice.description} would run it")
         if as_json:
             _print({"pipeline": spec.pipeline, "runner": choice.description, "dry_run": True})
         return
-    _say(f"{spec.pipeline}: {spec.source.files.path} on {choice.description}")
+    _say(f"{spec.pipeline}: {spec.source.words} on {choice.description}")
     try:
         with nullcontext() if traceback else without_tracebacks():
-            outcome = run_batch(spec, job, choice)
+            if mode == STREAM and on_dataflow:
+                submitted = submit(spec, pipeline_options(choice))
+                _print(submitted.as_dict()) if as_json else _say(submitted.words)
+                return
+            if mode == STREAM:
+                from telebeam.pipelines.stream import run_stream
+
+                outcome = run_stream(spec, choice, status_every=_seconds("--status-every", status_every))
+            else:
+                from telebeam.pipelines.batch import run_batch
+
+                outcome = run_batch(spec, job, choice)
     except TelebeamError:
         if traceback:
             traceback_module.print_exc()
@@ -112,16 +131,37 @@ def run(
         "points": outcome.points,
         "refused_points": outcome.refused_points,
     }
-    _print(summary) if as_json else _report(spec, job, summary)
+    _print(summary) if as_json else _report(spec, None if mode == STREAM else job, summary)
 
 
-def _report(spec: PipelineSpec, job: Run, summary: dict[str, Any]) -> None:
+def _run_of(spec: PipelineSpec, mode: str, start: str | None, end: str | None) -> Run:
+    from telebeam.pipelines.graph import Run
+    from telebeam.pipelines.runners import BATCH, STREAM
+
+    if mode == BATCH and spec.source.is_stream:
+        raise ConfigurationError(
+            f"--mode batch: source.{spec.source.kind} is a stream",
+            "leave --mode out; source.kafka.until: end makes it a read that finishes",
+        )
+
+    job = Run(datetime.now(UTC), _moment("--start", start), _moment("--end", end))
+    if job.start is not None and job.end is not None and job.start >= job.end:
+        raise ConfigurationError(f"--start {start} is not before --end {end}")
+    if mode == STREAM and job.span is not None:
+        raise ConfigurationError(
+            "--start and --end are of archives: a stream has no rows to leave out",
+            "set source.kafka.start and source.kafka.until to read a part of a topic",
+        )
+    return job
+
+
+def _report(spec: PipelineSpec, job: Run | None, summary: dict[str, Any]) -> None:
     from telebeam.dashboards.report import print_run_report
     from telebeam.io.lake.writer import LakeWriter
     from telebeam.pipelines.graph import report_unit
 
     lake = spec.sinks.lake
-    quality = None if lake is None else LakeWriter(lake, "quality").written(report_unit(spec, job))
+    quality = None if lake is None or job is None else LakeWriter(lake, "quality").written(report_unit(spec, job))
     console = Console()
     if not console.is_terminal or console.width > PAGE_COLUMNS:
         console = Console(width=PAGE_COLUMNS)
@@ -132,8 +172,8 @@ def _report(spec: PipelineSpec, job: Run, summary: dict[str, Any]) -> None:
 def check(
     config: Config,
     beam_options: BeamOptions = None,
-    mode: Mode = "batch",
-    runner: Runner = "direct",
+    mode: Mode = None,
+    runner: Runner = None,
     set_: Overrides = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
@@ -144,7 +184,10 @@ def check(
     from telebeam.pipelines.preflight import preflight
     from telebeam.pipelines.runners import choose_runner
 
-    findings = preflight(_load(config, set_), lambda: choose_runner(runner, mode, beam_options or []))
+    spec = _load(config, set_)
+    mode = mode or spec.source.natural_mode
+    name = runner or DEFAULT_RUNNERS.get(mode, "direct")
+    findings = preflight(spec, lambda: choose_runner(name, mode, beam_options or []))
     failed = [finding.error for finding in findings if finding.error is not None]
     if as_json:
         checks = [
@@ -173,10 +216,11 @@ def explain(config: Config, set_: Overrides = []) -> None:  # noqa: B006
     epilog=_examples(
         "telebeam simulate --profile office --to jsonl:office.jsonl.zst",
         "telebeam simulate --devices 1000 --duration 1d --faults spike=0.001,stuck=0.01 --to parquet:archive",
+        "telebeam simulate --devices 1000 --duration 2m --live --rate 20000 --to kafka:localhost:9092/iot-telemetry",
     )
 )
 def simulate(
-    to: Annotated[str, typer.Option(help="jsonl:PATH, csv:PATH (also .gz, .zst) or parquet:FOLDER.")],
+    to: Annotated[str, typer.Option(help="jsonl:PATH, csv:PATH (or .gz, .zst), parquet:FOLDER, kafka:SERVERS/TOPIC.")],
     devices: Annotated[int | None, typer.Option(help="How many devices; their types take turns.")] = None,
     profile: Annotated[str | None, typer.Option(help="home, office or factory: 9, 16 or 30 devices.")] = None,
     interval: Annotated[str, typer.Option(help="The time between two reports of a device.")] = "10s",
@@ -187,23 +231,33 @@ def simulate(
     units: Annotated[str, typer.Option(help="canonical, or mixed to exercise conversion.")] = "canonical",
     faults: Annotated[str, typer.Option(help="NAME=RATE,… as spike=0.001,late=0.01; see docs/simulation.md.")] = "",
     files: Annotated[int | None, typer.Option(help="Files of a Parquet archive; one an hour unless given.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="To Kafka: at the present time, as fast as time goes.")] = False,
+    rate: Annotated[float | None, typer.Option(help="To Kafka: readings/s; with --live it sets --interval.")] = None,
+    acknowledged: Annotated[Path | None, typer.Option(help="To Kafka: a file for what the brokers have taken.")] = None,
     as_json: Json = False,
 ) -> None:
     """Make a deterministic fleet's data, with labelled faults whose truth is written beside it."""
-    from telebeam.pipelines.simulation import parse_faults, planned_readings, simulation_spec
+    from telebeam.pipelines.simulation import Pace, parse_faults, planned_readings, simulation_spec
     from telebeam.pipelines.simulation import simulate as make
 
+    if rate is not None and not 0 < rate < float("inf"):
+        raise ConfigurationError(f"--rate {rate:g} is no rate; expected readings a second, more than 0")
+    by_rate = live and rate is not None  # the rate decides on the interval, once the number of sensors is known
     spec = simulation_spec(
-        devices=devices, profile=profile, interval=interval, duration=duration, start=_moment("--start", start),
-        seed=seed, shape=shape, units=units, faults=parse_faults(faults), files=files,
+        devices=devices, profile=profile, interval="1ms" if by_rate else interval, duration=duration,
+        start=_moment("--start", start), seed=seed, shape=shape, units=units, faults=parse_faults(faults), files=files,
     )  # fmt: skip
-    with _Bar(planned_readings(spec)) as bar:
-        report = make(spec, to, bar.advance)
+    pace = Pace(live, rate) if live or rate is not None else None
+    planned = round((rate or 0) * spec.duration.total_seconds()) if by_rate else planned_readings(spec)
+    with _Bar(planned) as bar:
+        report = make(spec, to, bar.advance, pace=pace, acknowledged=acknowledged)
     if as_json:
         _print(report.as_dict())
     else:
         kinds = ", ".join(f"{name} {count:,}" for name, count in sorted(report.faults.items())) or "none"
         print(f"{report.readings:,} readings in {report.records:,} records, {report.bytes / 1e6:,.1f} MB")  # noqa: T201
+        if report.acknowledged is not None:
+            print(f"{report.acknowledged:,} records acknowledged in {report.seconds:,.1f} s")  # noqa: T201
         print(f"faults: {kinds}; their truth is in {report.truth}")  # noqa: T201
 
 
@@ -244,6 +298,18 @@ def _moment(option: str, text: str | None) -> datetime | None:
     if moment.tzinfo is None:
         raise ConfigurationError(f"{option} {text!r} names no zone", f"write {moment.isoformat()}Z for UTC")
     return moment.astimezone(UTC)
+
+
+def _seconds(option: str, text: str) -> float:
+    from telebeam.transforms.spec import parse_duration
+
+    try:
+        seconds: float = parse_duration(text).total_seconds()
+    except ValueError as error:
+        raise ConfigurationError(f"{option}: {error}") from error
+    if seconds <= 0:
+        raise ConfigurationError(f"{option} {text} is no time", "write 10s or 1m")
+    return seconds
 
 
 def _print(value: object) -> None:

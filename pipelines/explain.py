@@ -14,9 +14,8 @@ def explain(spec: PipelineSpec) -> str:
 
 
 def _lines(spec: PipelineSpec) -> Iterator[str]:
-    source, parse, quality = spec.source, spec.parse, spec.quality
-    bad = "stop the job" if source.on_bad_file == "fail" else "become one reject each"
-    yield f"[Read] {source.kind} files: {source.files.path}; unreadable ones {bad}"
+    parse, quality = spec.parse, spec.quality
+    yield _source(spec)
     mapped = f", with {_pairs(parse.fields)}" if parse.fields else ""
     defaults = f", and {_pairs(parse.defaults)} where a record says nothing" if parse.defaults else ""
     zone = f"; text timestamps without an offset are in {parse.timezone}" if parse.timezone else ""
@@ -27,7 +26,32 @@ def _lines(spec: PipelineSpec) -> Iterator[str]:
     limits = ", ".join(f"{name} {_range(limit.min, limit.max)}" for name, limit in sorted(quality.limits.items()))
     ahead = f"at most {quality.max_future_seconds:g} s ahead"
     yield f"[CheckQuality] {ahead}, {age}; flag what is outside of {limits or 'nothing'}"
-    yield from _sinks(spec)
+    yield from _stream_sinks(spec) if spec.source.is_stream else _sinks(spec)
+
+
+def _source(spec: PipelineSpec) -> str:
+    source = spec.source
+    if source.kafka is not None:
+        end = f"until {source.kafka.until}" if source.kafka.until else "without end"
+        return f"[Stream] topics {source.words}, from the lake's last offset or else {source.kafka.start}, {end}"
+    if source.is_stream:
+        return f"[Stream] the subscription {source.words}, without end"
+    bad = "stop the job" if source.on_bad_file == "fail" else "become one reject each"
+    return f"[Read] {source.kind} files: {source.files.path}; unreadable ones {bad}"
+
+
+def _stream_sinks(spec: PipelineSpec) -> Iterator[str]:
+    lake, influx, time = spec.sinks.lake, spec.sinks.influxdb, spec.time
+    every = format_duration(time.file_every)
+    where = "a lake, which this file does not name" if lake is None else f"the lake at {lake.path}"
+    yield f"[Stream] files readings and rejects in {where} every {every} or when a window closes, and then goes on"
+    late = f"{format_duration(time.max_out_of_orderness)} behind a partition's newest reading"
+    for window in spec.windows:
+        again = f", and change for {format_duration(window.allowed_lateness)}" if window.allowed_lateness else ""
+        yield f"[Windows] of {format_duration(window.every)} close {late}{again}; from the lake, into the lake"
+    if influx is not None:
+        what = " and ".join(influx.write)
+        yield f"[InfluxDB] {what} to bucket {influx.bucket} at {influx.url}, at once; what fails, later from the lake"
 
 
 def _sinks(spec: PipelineSpec) -> Iterator[str]:

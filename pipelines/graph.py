@@ -1,6 +1,6 @@
 """The flow, on one page: what a job is made of, whatever runs it.
 
-::
+A batch job (:func:`build`)::
 
     files ─► parse ─► cleanse ─► check quality ─► lake: readings ─► windows, from the lake's readings ─► lake: windows
       │        │                      │                                   │
@@ -10,6 +10,15 @@
 Batches go from the file to the readings' files without a shuffle between; behind them go the names of files only, so
 that no runner holds data in memory and no sink's trouble keeps another from being complete.  Without a lake, windows
 are aggregated from the batches in flight and rejects are counted.
+
+A stream (:func:`build_stream`), by the same kernels and the same lake::
+
+    broker ─► [parse ─► cleanse ─► check quality ─► lake: readings and rejects]  one bundle, one unit a partition
+                                        │                    │ notices: what stands in the lake and is not done yet
+                                        │ at once            ├─► windows, from the lake's readings ─► lake: windows ─┐
+                                        └─► InfluxDB         └─► InfluxDB, from the lake: what did not get there ◄───┘
+
+Only notices go through the runner, so a stream loses nothing with it: what a notice says stands in the lake.
 """
 
 from __future__ import annotations
@@ -21,11 +30,15 @@ import apache_beam as beam
 import pyarrow as pa
 
 from telebeam.io.files.ptransforms import ReadFiles
-from telebeam.io.influxdb.ptransforms import WriteToInfluxDB
+from telebeam.io.influxdb.ptransforms import TryInfluxDB, WriteToInfluxDB
 from telebeam.io.influxdb.spec import InfluxSpec
 from telebeam.io.lake.layout import unit_name
 from telebeam.io.lake.ptransforms import ReadLakeFiles, RecomputeWindows, WriteToLake
 from telebeam.io.lake.spec import LakeSpec
+from telebeam.io.streams.deliveries import DeliverToInfluxDB
+from telebeam.io.streams.job import StreamJob
+from telebeam.io.streams.ptransforms import FileStream
+from telebeam.io.streams.windows import KeepWindows
 from telebeam.pipelines.spec import PipelineSpec
 from telebeam.transforms.aggregation.ptransforms import AggregateWindows
 from telebeam.transforms.batches import UNIT
@@ -88,6 +101,25 @@ def build(pipeline: beam.Pipeline, spec: PipelineSpec, run: Run) -> dict[str, be
     if spec.sinks.lake is None:
         return flow | _without_lake(checked.readings, spec, run)
     return flow | _with_lake(checked.readings, rejects, spec, spec.sinks.lake, run)
+
+
+def build_stream(pipeline: beam.Pipeline, job: StreamJob) -> dict[str, beam.PCollection]:
+    """Puts a streaming job's steps into a pipeline.
+
+    Returns:
+        The collections by name, all of notices: ``filed`` and, where there are, ``windows``.
+    """
+    flow = {"filed": pipeline | "Stream" >> FileStream(job)}
+    if job.windows:
+        influx = job.influx if job.influx_takes("windows") else None
+        early = None if influx is None or all(each.early is None for each in job.windows) else TryInfluxDB(influx)
+        keep = KeepWindows(job.lake, job.pipeline, job.windows, influx is not None, early)
+        flow["windows"] = flow["filed"] | "Windows" >> keep
+    if job.influx is not None:
+        owed = {"readings": flow["filed"]} if job.influx_takes("readings") else {}
+        owed |= {"windows": flow["windows"]} if job.influx_takes("windows") and job.windows else {}
+        _ = owed | "InfluxDB" >> DeliverToInfluxDB(job.lake, job.pipeline, job.influx, job.run)
+    return flow
 
 
 def _with_lake(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,12 @@ from telebeam.io.influxdb.client import probe
 from telebeam.io.influxdb.spec import InfluxSpec
 from telebeam.io.lake.parquet import open_parquet
 from telebeam.pipelines.runners import RunnerChoice
+from telebeam.pipelines.sources import feeds_of, readers_of
 from telebeam.pipelines.spec import PipelineSpec
-from telebeam.transforms.errors import SinkError, SourceError, TelebeamError
+from telebeam.transforms.errors import SinkError, SourceError, TelebeamError, UnreachableError
 from telebeam.transforms.parsing.table import missing_columns
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Finding:
 def preflight(spec: PipelineSpec, choose: Callable[[], RunnerChoice]) -> list[Finding]:
     """Tries the source, every sink and the runner; writes nothing that stays."""
     checks: list[tuple[str, Callable[[], str]]] = [
-        (f"source {spec.source.files.path}", lambda: _source(spec)),
+        (f"source {spec.source.words}", lambda: _stream(spec) if spec.source.is_stream else _source(spec)),
         ("runner", lambda: choose().description),
     ]
     lake, influx = spec.sinks.lake, spec.sinks.influxdb
@@ -60,6 +64,26 @@ def _source(spec: PipelineSpec) -> str:
     else:
         plan_units(spec.source.files.path, files[0], spec.source.kind, None)
     return f"{len(files):,} file(s); the first one, {files[0]}, can be read"
+
+
+def _stream(spec: PipelineSpec) -> str:
+    feeds = feeds_of(spec)
+    feeds.probe()
+    return f"can be read, by {readers_of(spec.source, feeds)} reader(s) here"
+
+
+def check_influx_for_stream(spec: PipelineSpec) -> None:
+    """Finds out whether InfluxDB takes points; one that is away is not waited for, since a stream catches up.
+
+    Raises:
+        SinkError: It answers, and refuses the token, the organisation or the bucket.
+    """
+    if spec.sinks.influxdb is None:
+        return
+    try:
+        probe(spec.sinks.influxdb)
+    except UnreachableError as error:
+        _LOG.warning("%s; its points follow when it is there", error.message)
 
 
 def _influx(spec: InfluxSpec) -> str:

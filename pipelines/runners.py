@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NoReturn
 
 from apache_beam.options.pipeline_options import (
@@ -17,10 +15,10 @@ from apache_beam.options.pipeline_options import (
 )
 
 from telebeam.pipelines.problems import did_you_mean
+from telebeam.pipelines.runtimes.prism import find_prism
 from telebeam.transforms.errors import ConfigurationError
 
 BATCH, STREAM = "batch", "stream"
-PRISM = "go install github.com/apache/beam/sdks/v2/go/cmd/prism@v2.77.0"
 MAX_WORKERS = 256
 """Threads of the local runner; more than this is a slip of the finger, and each costs memory."""
 
@@ -30,14 +28,42 @@ _OURS = {"runner": "--runner NAME", "streaming": "--mode"}
 """Beam's options that telebeam has its own for."""
 
 
+PRISM_SERVER, EMBEDDED_FLINK = "prism", "flink"
+"""Engines that a streaming job starts for itself."""
+
+_QUICK_START = "--experiments=disable_logging_submission_environment"
+"""Beam asks pip for a list of all that is installed, to be logged: two seconds for a worker that is this process."""
+
+_FLINK_STREAMING = (
+    "--checkpointing_interval=2000",
+    # Without it a job may never emit anything: the first checkpoint catches Impulse's bundle.
+    "--finish_bundle_before_checkpointing",
+    "--max_bundle_time_mills=100",
+    "--parallelism=1",
+    "--number_of_execution_retries=3",
+    "--execution_retry_delay=2000",
+)
+
+
 @dataclass(frozen=True)
 class RunnerChoice:
-    """A runner, its options and what to say of it."""
+    """A runner, its options and what to say of it.
+
+    Args:
+        name: As the command line has it.
+        description: For people.
+        beam_runner: As Beam has it.
+        options: For Beam.
+        engine: What has to be started first: PRISM_SERVER, EMBEDDED_FLINK or nothing.
+        location: Where the engine's program is.
+    """
 
     name: str
     description: str
     beam_runner: str
     options: tuple[str, ...]
+    engine: str = ""
+    location: str = ""
 
 
 def choose_runner(name: str, mode: str, options: list[str]) -> RunnerChoice:
@@ -45,19 +71,17 @@ def choose_runner(name: str, mode: str, options: list[str]) -> RunnerChoice:
 
     Args:
         name: direct | prism | a name that Beam knows, or the full name of a class.
-        mode: batch | stream.
+        mode: batch | stream; which of the two decides what a runner has to be able to do.
         options: What the user hands through to Beam; it wins over ours.
 
     Raises:
         ConfigurationError: The runner can't do it, or isn't there, or Beam does not know an option.
     """
-    if mode == STREAM:
-        raise ConfigurationError(
-            "--mode stream: this version runs batch jobs", "leave --mode out; a stream has no source here yet"
-        )
-    if mode != BATCH:
-        raise ConfigurationError(f"--mode {mode!r} is unknown; expected {BATCH}", "leave --mode out")
+    if mode not in (BATCH, STREAM):
+        raise ConfigurationError(f"--mode {mode!r} is unknown; expected {BATCH} or {STREAM}", "leave --mode out")
     given = _parsed(options)
+    if mode == STREAM:
+        return _streaming(name, given, options)
     if name == "direct":
         return _direct(given, options)
     if name == "prism":
@@ -65,6 +89,36 @@ def choose_runner(name: str, mode: str, options: list[str]) -> RunnerChoice:
         ours = (f"--prism_location={location}", *options)
         return RunnerChoice(name, f"Prism, Beam's portable local runner, {location}", "PrismRunner", ours)
     return RunnerChoice(name, f"{name}, as Beam knows it", _known_to_beam(name), tuple(options))
+
+
+def _streaming(name: str, given: Namespace, options: Sequence[str]) -> RunnerChoice:
+    if name == "direct":
+        raise ConfigurationError(
+            "--runner direct runs batch jobs only: FnApiRunner never emits a window of a stream",
+            "--runner prism streams on this machine, --runner flink on this or another",
+        )
+    if name == "prism":
+        location = given.prism_location or find_prism()
+        ours = ("--streaming", "--environment_type=LOOPBACK", _QUICK_START, *options)
+        description = f"Prism, Beam's portable local runner, {location}"
+        return RunnerChoice(name, description, "PortableRunner", ours, PRISM_SERVER, location)
+    if name == "flink":
+        return _flink(given, options)
+    return RunnerChoice(name, f"{name}, as Beam knows it", _known_to_beam(name), ("--streaming", *options))
+
+
+def _flink(given: Namespace, options: Sequence[str]) -> RunnerChoice:
+    """A job server that runs, a cluster by its address, or an embedded Flink for this machine."""
+    environment = () if _is_given(options, "environment_type") else ("--environment_type=LOOPBACK",)
+    ours = tuple(
+        option for option in _FLINK_STREAMING if not _is_given(options, option.split("=")[0].removeprefix("--"))
+    )
+    ours = ("--streaming", *environment, *ours, *options)
+    if given.job_endpoint:
+        return RunnerChoice("flink", f"Flink behind the job server {given.job_endpoint}", "PortableRunner", ours)
+    if _is_given(options, "flink_master") and given.flink_master not in ("[local]", "[auto]"):
+        return RunnerChoice("flink", f"Flink at {given.flink_master}", "FlinkRunner", ours)
+    return RunnerChoice("flink", "an embedded Flink on this machine", "PortableRunner", ours, EMBEDDED_FLINK)
 
 
 def _direct(given: Namespace, options: Sequence[str]) -> RunnerChoice:
@@ -101,17 +155,9 @@ def _known_to_beam(name: str) -> str:
     return found
 
 
-def find_prism() -> str:
-    """Where Prism is on this machine.
-
-    Raises:
-        ConfigurationError: It is not there.
-    """
-    places = [os.environ.get("TELEBEAM_PRISM"), shutil.which("prism"), str(Path.home() / "go" / "bin" / "prism")]
-    for place in places:
-        if place and Path(place).is_file():
-            return place
-    raise ConfigurationError("Prism is not on this machine", f"{PRISM}, or set TELEBEAM_PRISM to where it is")
+def is_dataflow(choice: RunnerChoice) -> bool:
+    """Whether a job is handed over to Dataflow."""
+    return choice.beam_runner.rpartition(".")[2] == "DataflowRunner"
 
 
 def pipeline_options(choice: RunnerChoice) -> PipelineOptions:

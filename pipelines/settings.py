@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -172,6 +172,8 @@ def _words(kind: Any) -> str:
         name, inner = get_args(kind)
         names = "name" if name is str else _words(name)
         return f"mapping: {names} → {_words(inner)}"
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join(_WORDS[each] for each in get_args(kind))
     return _WORDS[kind]
 
 
@@ -202,10 +204,9 @@ def _value_words(value: Any) -> str:
 
 
 def _without_none(annotation: Any) -> Any:
-    if get_origin(annotation) in (Union, UnionType):
-        (inner,) = (kind for kind in get_args(annotation) if kind is not NoneType)
-        return inner
-    return annotation
+    if NoneType in get_args(annotation):
+        (annotation,) = (kind for kind in get_args(annotation) if kind is not NoneType)
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
 def _is_section(kind: Any) -> bool:

@@ -10,20 +10,21 @@ from pydantic import field_validator, model_validator
 
 from telebeam.io.files.spec import FileSourceSpec
 from telebeam.io.influxdb.spec import InfluxSpec
+from telebeam.io.kafka.spec import KafkaSourceSpec
 from telebeam.io.lake.spec import LakeSpec
+from telebeam.io.pubsub.spec import PubSubSourceSpec
+from telebeam.io.streams.spec import TimeSpec
 from telebeam.transforms.aggregation.spec import WindowSpec
 from telebeam.transforms.parsing.spec import ParseSpec
 from telebeam.transforms.quality.spec import QualitySpec
 from telebeam.transforms.spec import Spec
 
-SourceKind = Literal["parquet", "jsonl", "csv"]
+SourceKind = Literal["parquet", "jsonl", "csv", "kafka", "pubsub"]
 SOURCE_KINDS: tuple[SourceKind, ...] = get_args(SourceKind)
+STREAM_KINDS = frozenset({"kafka", "pubsub"})
 
-LATER_KEYS = frozenset({
-    "source.kafka", "source.pubsub", "devices", "time", "anomalies", "rules", "sinks.alerts",
-    "windows[].length", "windows[].session_gap",
-})  # fmt: skip
-"""Keys that the format keeps for streams, detectors and alerts: named as absent, not taken for slips of the pen."""
+LATER_KEYS = frozenset({"devices", "anomalies", "rules", "sinks.alerts", "windows[].length", "windows[].session_gap"})
+"""Keys that the format keeps for detectors and alerts: named as absent, not taken for slips of the pen."""
 LATER_VALUES = {
     "sinks.influxdb.write[]": frozenset({"scores", "alerts"}),
     "sinks.influxdb.measurements.NAME": frozenset({"scores", "alerts"}),
@@ -32,7 +33,7 @@ LATER_VALUES = {
 
 
 class SourceSpec(Spec):
-    """Where records come from: exactly one of ``parquet``, ``jsonl`` and ``csv``."""
+    """Where records come from: exactly one of ``parquet``, ``jsonl``, ``csv``, ``kafka`` and ``pubsub``."""
 
     parquet: FileSourceSpec | None = None
     """A Parquet archive, in our columns or mapped by ``parse.fields``."""
@@ -40,6 +41,10 @@ class SourceSpec(Spec):
     """Text files of one JSON value a line."""
     csv: FileSourceSpec | None = None
     """Text files of comma-separated values with a header line."""
+    kafka: KafkaSourceSpec | None = None
+    """Topics of a Kafka cluster: a stream."""
+    pubsub: PubSubSourceSpec | None = None
+    """A Pub/Sub subscription: a stream."""
     on_bad_file: Literal["fail", "reject"] = "fail"
     """What an unreadable file does: stop the job, or become one reject (``bad_file``) while the rest goes on."""
 
@@ -58,9 +63,32 @@ class SourceSpec(Spec):
 
     @property
     def files(self) -> FileSourceSpec:
-        """The settings of the kind that is given."""
-        spec: FileSourceSpec = getattr(self, self.kind)
+        """The settings of the archive that is given.
+
+        Raises:
+            ValueError: The source is a stream.
+        """
+        spec = getattr(self, self.kind)
+        if not isinstance(spec, FileSourceSpec):
+            raise ValueError(f"source.{self.kind} is no archive")
         return spec
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it has no end of its own."""
+        return self.kind in STREAM_KINDS
+
+    @property
+    def natural_mode(self) -> Literal["batch", "stream"]:
+        """How it is run where nobody says: what ends is a batch."""
+        return "stream" if self.is_stream else "batch"
+
+    @property
+    def words(self) -> str:
+        """What it is called in messages."""
+        if self.kafka is not None:
+            return f"{', '.join(self.kafka.topics)} at {self.kafka.bootstrap_servers}"
+        return self.pubsub.subscription if self.pubsub is not None else self.files.path
 
 
 class SinksSpec(Spec):
@@ -93,6 +121,8 @@ class PipelineSpec(Spec):
     """Which windows are computed; none for an empty list."""
     sinks: SinksSpec
     """Where results go."""
+    time: TimeSpec = TimeSpec()
+    """When a stream takes time for past."""
 
     @field_validator("pipeline")
     @classmethod
@@ -101,7 +131,7 @@ class PipelineSpec(Spec):
             raise ValueError(f"{value!r} is not a pipeline's name; expected 1 to 64 letters, digits, - and _")
         return value
 
-    @field_validator("parse", "quality", mode="before")
+    @field_validator("parse", "quality", "time", mode="before")
     @classmethod
     def _empty_section(cls, value: Any) -> Any:
         # A section whose every line is commented out reads as null.

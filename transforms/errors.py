@@ -5,6 +5,7 @@
     TelebeamError                 anything that telebeam itself reports; the command line prints it without a traceback
     ├── ConfigurationError        the request was wrong: exit code 2
     └── JobError                  the job could not be done: exit code 1
+        ├── AwayError             a broker that does not answer for now: what was asked may be asked again
         ├── SourceError           a path that is missing, unreadable, empty or of another format
         ├── SinkError             a lake or a database that does not take what we write
         │   ├── TakenOverError    another job writes what this one does
@@ -44,6 +45,10 @@ class ConfigurationError(TelebeamError):
 
 class JobError(TelebeamError):
     """The job could not be done."""
+
+
+class AwayError(JobError):
+    """A broker that does not answer for now: what was asked may be asked again."""
 
 
 class SourceError(JobError):

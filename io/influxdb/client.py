@@ -19,7 +19,7 @@ from telebeam.io.influxdb.lines import PRECISION, Lines
 from telebeam.io.influxdb.retry import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, BoundedRetry
 from telebeam.io.influxdb.spec import InfluxSpec
 from telebeam.io.secrets import resolve_secret
-from telebeam.transforms.errors import SinkError
+from telebeam.transforms.errors import SinkError, UnreachableError
 
 GZIP_LEVEL = 1
 """The client's own gzip is level 9, measured at five times the time for a fifth fewer bytes of line protocol."""
@@ -186,10 +186,10 @@ class InfluxWriter:
             hint = f"redirects are not followed; set sinks.influxdb.url to {(error.headers or {}).get('Location')}"
         return SinkError(f"InfluxDB at {self._spec.url} answers {status}: {_words(error)}", hint)
 
-    def _failure(self, cause: str, tries: int, begun: float) -> SinkError:
+    def _failure(self, cause: str, tries: int, begun: float) -> UnreachableError:
         times = "once" if tries == 1 else f"{tries} times"
         took = self._clock() - begun
-        return SinkError(
+        return UnreachableError(
             f"InfluxDB at {self._spec.url} can't be written to: {cause}; tried {times} in {took:.1f} s",
             hint="see that it runs and is reachable from here, then run the job again: writing twice changes nothing",
         )

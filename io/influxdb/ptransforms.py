@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
@@ -12,10 +13,14 @@ import pyarrow as pa
 from apache_beam.utils.windowed_value import WindowedValue
 
 from telebeam.io.influxdb.client import InfluxWriter
+from telebeam.io.influxdb.lines import window_lines
 from telebeam.io.influxdb.sink import PointSink
 from telebeam.io.influxdb.spec import Dataset, InfluxSpec
 from telebeam.transforms import coders  # noqa: F401 - registers the coder of RecordBatches
+from telebeam.transforms.errors import SinkError
 from telebeam.transforms.metrics import measured
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -88,4 +93,45 @@ class _WritePoints(beam.DoFn):
 
     def teardown(self) -> None:
         if hasattr(self, "_writer"):  # absent where setup() found no secret
+            self._writer.close()
+
+
+@dataclass
+class TryInfluxDB(beam.PTransform):
+    """Write windows that are still open, once and without waiting: what fails comes again, and better.
+
+    In: batches of ``WINDOWS``; out: nothing.  A server that is away or refuses a point is logged at debug level only;
+    when the window closes it is delivered with all that delivery takes.
+
+    Args:
+        spec: The bucket; its secret is resolved on the worker.
+    """
+
+    spec: InfluxSpec
+
+    def expand(self, batches: Any) -> Any:
+        """Apply the one step."""
+        return batches | "TryPoints" >> beam.ParDo(_TryPoints(self.spec)).with_output_types(pa.RecordBatch)
+
+
+class _TryPoints(beam.DoFn):
+    """Holds the client for the worker's life."""
+
+    _writer: InfluxWriter
+
+    def __init__(self, spec: InfluxSpec) -> None:
+        super().__init__()
+        self._spec = spec.model_copy(update={"max_retries": 0})
+
+    def setup(self) -> None:
+        self._writer = InfluxWriter(self._spec)
+
+    def process(self, batch: pa.RecordBatch) -> None:
+        try:
+            self._writer.write(window_lines(batch, self._spec)[0])
+        except SinkError as error:
+            _LOG.debug("early windows: %s", error.message)
+
+    def teardown(self) -> None:
+        if hasattr(self, "_writer"):
             self._writer.close()

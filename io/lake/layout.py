@@ -14,6 +14,9 @@ HOUR = 3_600_000_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PLAIN = re.compile(r"[^A-Za-z0-9_.-]+")
+_SECOND = 1_000_000
+_STREAMED = re.compile(r"-p\d{4,}-o\d{12,}-s(\d{4})-(\d{4})\.parquet")
+_LIVE_WINDOWS = re.compile(r"-w(\d{4})-(\d{4})-[0-9a-f]{12}\.parquet")
 
 
 def partition(dataset: str, hour: int, window_seconds: int | None = None) -> str:
@@ -54,3 +57,56 @@ def hours_of_windows(first: int, last: int, seconds: int) -> range:
     """The hours in which the windows start that hold events from ``first`` to ``last``, both in µs."""
     length = seconds * 1_000_000
     return range((first - first % length) // HOUR, (last - last % length) // HOUR + 1)
+
+
+def stream_file(pipeline: str, stream: str, number: int, offset: int, hour: int, first: int, last: int) -> str:
+    """A file name's stem for readings of a stream's partition: where they begin, and their seconds of the hour.
+
+    >>> stream_file("fleet", "iot-4f2a91", 3, 12345, 0, 720_000_000, 731_900_000)
+    'fleet-iot-4f2a91-p0003-o000000012345-s0720-0731'
+
+    Args:
+        pipeline: Its name.
+        stream: Its name, plain.
+        number: The partition's.
+        offset: The first record's.
+        hour: Of all the readings, since the epoch.
+        first: The earliest reading's time, in µs since the epoch.
+        last: The latest one's.
+    """
+    begin, end = ((instant - hour * HOUR) // _SECOND for instant in (first, last))
+    return f"{pipeline}-{stream}-p{number:04d}-o{offset:012d}-s{begin:04d}-{end:04d}"
+
+
+def live_windows_file(pipeline: str, hour: int, first: int, last: int, digest: str) -> str:
+    """A file name's stem for windows of a live job that start in an hour; arguments as of :func:`stream_file`.
+
+    >>> live_windows_file("fleet", 0, 720_000_000, 780_000_000, "0123456789ab")
+    'fleet-w0720-0780-0123456789ab'
+
+    Args:
+        pipeline: Its name.
+        hour: In which they start, since the epoch.
+        first: When the first one starts, in µs since the epoch.
+        last: When the last one starts.
+        digest: Of the content, 12 hexadecimal digits.
+    """
+    begin, end = ((instant - hour * HOUR) // _SECOND for instant in (first, last))
+    return f"{pipeline}-w{begin:04d}-{end:04d}-{digest}"
+
+
+def seconds_of(path: str) -> tuple[int, int] | None:
+    """The first and the last instant that a file may hold, by the seconds in its name, in µs since the epoch.
+
+    >>> seconds_of("readings/date=1970-01-01/hour=00/fleet-iot-4f2a91-p0003-o000000012345-s0720-0731.parquet")
+    (720000000, 731999999)
+
+    Returns:
+        None for a name without seconds, such as a batch job's: look into the file.
+    """
+    found = _STREAMED.search(path) or _LIVE_WINDOWS.search(path)
+    if found is None or found.end() != len(path):
+        return None
+    begin, end = (int(second) for second in found.groups())
+    hour, _ = hour_of(path)
+    return (hour + begin * _SECOND, hour + (end + 1) * _SECOND - 1) if begin <= end < 3600 else None

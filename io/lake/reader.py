@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -19,6 +20,7 @@ from telebeam.io.lake.layout import hour_of
 from telebeam.io.lake.parquet import DAMAGED, UNREADABLE
 from telebeam.io.storage import files_below, locate, shown
 from telebeam.transforms.errors import ConfigurationError, SourceError
+from telebeam.transforms.ordering import rank, sort_order
 from telebeam.transforms.schema import DATASETS, SERIES
 
 if TYPE_CHECKING:
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 _TIME = {"readings": "timestamp", "windows": "window_start", "rejects": "rejected_at", "quality": "last_timestamp"}
 _MOMENT = pa.timestamp("us", "UTC")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_WINDOW = (*SERIES, "window_start")
+"""What names a window of a series."""
+_RANK = ("revision", "count")
+"""Of two rows for it the one that is higher here is read."""
 
 
 class Lake:
@@ -68,9 +74,11 @@ class Lake:
     ) -> pa.Table:
         """Windows of a length that start in [start, end): of each series and window the highest revision."""
         wanted = list(columns) if columns is not None else DATASETS["windows"].names
-        needed = list(dict.fromkeys([*wanted, *SERIES, "window_start", "revision"]))
-        table = self._read("windows", start, end, devices, needed, f"windows/window_seconds={seconds}")
-        return _latest(table).select(wanted)
+        needed = list(dict.fromkeys([*wanted, *_WINDOW, *_RANK]))
+        files = self._files(f"windows/window_seconds={seconds}", start, end)
+        table = self._read("windows", start, end, devices, needed, files)
+        has_revisions = len({path.rpartition("/")[0] for path in files}) < len(files)
+        return (_latest(table) if has_revisions else table).select(wanted)
 
     def rejects(self, start: datetime | None = None, end: datetime | None = None) -> pa.Table:
         """Rejects of [start, end) by when they were rejected."""
@@ -100,16 +108,19 @@ class Lake:
     def _fragments(self, folder: str) -> list[str]:
         return [self._root.child(path) for path in files_below(self._root, folder)]
 
+    def _files(self, folder: str, start: datetime | None, end: datetime | None) -> list[str]:
+        return [path for path in self._fragments(folder) if _may_hold(path, start, end)]
+
     def _read(
         self, name: str, start: datetime | None, end: datetime | None, devices: Sequence[str] | None,
-        columns: Sequence[str] | None, folder: str | None = None,
+        columns: Sequence[str] | None, files: list[str] | None = None,
     ) -> pa.Table:  # fmt: skip
         schema = DATASETS[name]
         unknown = sorted({*(columns or ())} - {*schema.names})
         if unknown:
             hint = f"its columns are {', '.join(schema.names)}"
             raise ConfigurationError(f"{name} has no {', '.join(unknown)}", hint)
-        files = [path for path in self._fragments(folder or name) if _may_hold(path, start, end)]
+        files = self._files(name, start, end) if files is None else files
         if not files:
             return pa.schema([schema.field(column) for column in columns or schema.names]).empty_table()
         dataset = ds.dataset(
@@ -189,11 +200,20 @@ def _view(root: str, name: str) -> str:
 
 
 def _latest(table: pa.Table) -> pa.Table:
-    """Of each series and window the row of the highest revision."""
-    if table.num_rows == 0 or pc.max(table["revision"]).as_py() == 0:
+    """Of each series and window the row of the highest revision, of equal ones that of more readings."""
+    if table.num_rows < 2:
         return table
-    keys = [*SERIES, "window_start"]
-    numbered = table.append_column("row", pa.array(range(table.num_rows), pa.int64()))
-    order = numbered.select([*keys, "revision", "row"]).sort_by([(key, "ascending") for key in (*keys, "revision")])
-    last = order.group_by(keys, use_threads=False).aggregate([("row", "last")])
-    return table.take(last["row_last"].combine_chunks().sort())
+    keys = pa.RecordBatch.from_arrays([_combined(table[name]) for name in (*_WINDOW, *_RANK)], [*_WINDOW, *_RANK])
+    order = sort_order(keys, keys.schema.names)
+    order = np.arange(table.num_rows) if order is None else order
+    last = np.ones(table.num_rows, bool)
+    last[:-1] = False
+    for name in _WINDOW:
+        last[:-1] |= np.diff(rank(keys.column(name))[order]) != 0
+    return table.take(pa.array(np.sort(order[last])))
+
+
+def _combined(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array: texts by their dictionary, for they may be more than an array holds."""
+    text = pa.types.is_string(column.type)
+    return (column.dictionary_encode().unify_dictionaries() if text else column).combine_chunks()

@@ -3,36 +3,31 @@
 A batch job computes windows from the readings that it has just written rather than from what flew by: so it needs no
 shuffle whose memory grows with the data, a second archive for the same hours completes their windows instead of
 replacing them, and a job that was killed half way is mended by running it again.
+
+All readings count, late ones too: so a backfill completes what a live job has closed.  Its file takes the place of the
+live job's files of the hour, with a revision above all of theirs: at each instant a reader that takes the highest
+revision of each window sees either the former windows or the new ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
-from typing import NamedTuple
+from itertools import groupby
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from telebeam.io import storage
-from telebeam.io.lake.layout import HOUR, hour_of, partition
-from telebeam.io.lake.parquet import DAMAGED, open_parquet, row_groups, to_parquet
+from telebeam.io.lake.compute import PIECE_ROWS, compute, pieces, span_of_hour
+from telebeam.io.lake.layout import partition
+from telebeam.io.lake.parquet import DAMAGED, open_parquet, to_parquet
 from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.lake.writer import SORTED_BY, LakeFile
-from telebeam.transforms.aggregation.kernel import WINDOWS_IN_FLIGHT, aggregate, extract, merge
-from telebeam.transforms.aggregation.partials import Partials
-from telebeam.transforms.batches import canonical, concat, rows_of
+from telebeam.transforms.batches import canonical, concat, with_columns
 from telebeam.transforms.errors import SourceError
 from telebeam.transforms.ordering import sort_order
-from telebeam.transforms.schema import DATASETS, DICTIONARY, READINGS_IN_FLIGHT, SERIES, conform
-
-NEEDED = (*SERIES, "timestamp", "value", "quality_score", "source", "source_partition", "source_offset")
-_SCHEMA = pa.schema([READINGS_IN_FLIGHT.field(name) for name in NEEDED])
-_TEXTS = [field.name for field in _SCHEMA if field.type == DICTIONARY]
-
-PIECE_ROWS = 1_000_000
-"""Rows that are aggregated together: what is held at a time does not grow with the readings of an hour."""
+from telebeam.transforms.schema import DATASETS, conform
 
 
 def windows_path(seconds: int, hour: int) -> str:
@@ -40,28 +35,12 @@ def windows_path(seconds: int, hour: int) -> str:
     return f"{partition('windows', hour, seconds)}/windows-{seconds}-{hour}.parquet"
 
 
-class _Group(NamedTuple):
-    """A row group of a readings file, by its statistics."""
-
-    path: str
-    number: int
-    rows: int
-    low: str
-    high: str
-    """Its devices are within low and high."""
-    first: int
-    last: int
-    """Its times are, in µs since the epoch."""
-
-
-Devices = tuple[str | None, str | None]
-"""[low, high); None is no bound."""
-
-
 def recompute_windows(
     spec: LakeSpec, seconds: int, hour: int, root: storage.Location | None = None, piece_rows: int = PIECE_ROWS
 ) -> LakeFile | None:
     """Computes and files the windows of a length that start in an hour (in hours since the epoch).
+
+    Other files of these windows, such as a live job's, are taken away.
 
     Args:
         spec: The lake.
@@ -79,11 +58,17 @@ def recompute_windows(
     """
     root = root or storage.locate(spec.path)
     path = windows_path(seconds, hour)
+    former = storage.files_below(root, partition("windows", hour, seconds))
     windows = [batch for batch in _windows_of(root, seconds, hour, piece_rows) if batch.num_rows]
+    if windows:
+        revision = _revision(root, path, former)
+        numbered = [_numbered(batch, revision) for batch in windows]
+        storage.publish(root, path, to_parquet(_one_dictionary(numbered), DATASETS["windows"], spec))
+    for file in former:
+        if file != path or not windows:
+            storage.remove(root, file)
     if not windows:
-        storage.remove(root, path)
         return None
-    storage.publish(root, path, to_parquet(_one_dictionary(windows), DATASETS["windows"], spec))
     starts = [pc.min_max(batch.column("window_start")) for batch in windows]
     return LakeFile(
         "windows",
@@ -92,6 +77,31 @@ def recompute_windows(
         min(start["min"].value for start in starts),
         max(start["max"].value for start in starts),
     )
+
+
+def _revision(root: storage.Location, path: str, former: Sequence[str]) -> int:
+    """Above those of all files that are taken away; else what the file has, so that running again changes no byte."""
+    above = max((_highest_revision(root, file) + 1 for file in former if file != path), default=0)
+    if path not in former:
+        return above
+    try:
+        return max(above, _highest_revision(root, path))
+    except SourceError:
+        return above  # it is damaged, and about to be replaced
+
+
+def _highest_revision(root: storage.Location, path: str) -> int:
+    with open_parquet(root, path) as file:
+        place = file.schema_arrow.get_field_index("revision")
+        groups = range(file.metadata.num_row_groups)
+        found = [file.metadata.row_group(group).column(place).statistics for group in groups] if place >= 0 else []
+        if not found or any(statistics is None or not statistics.has_min_max for statistics in found):
+            raise SourceError(f"{root.child(path)} has no statistics of revisions", DAMAGED)
+        return max(statistics.max for statistics in found)
+
+
+def _numbered(windows: pa.RecordBatch, revision: int) -> pa.RecordBatch:
+    return with_columns(windows, {"revision": pa.array(np.full(windows.num_rows, revision, np.int32))})
 
 
 def _one_dictionary(batches: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -103,95 +113,11 @@ def _one_dictionary(batches: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def _windows_of(root: storage.Location, seconds: int, hour: int, piece_rows: int) -> Iterator[pa.RecordBatch]:
-    length = seconds * 1_000_000
-    first = -(-hour * HOUR // length) * length
-    last = ((hour + 1) * HOUR - 1) // length * length
-    if first > last:
+    """All windows that start in an hour, in the order of the lake's files."""
+    span = span_of_hour(hour, seconds)
+    if span is None:
         return
-    end = last + length
-    groups = [
-        group
-        for part in range(first // HOUR, (end - 1) // HOUR + 1)
-        for path in storage.files_below(root, partition("readings", part))
-        for group in _groups(root, path)
-        if group.last >= first and group.first < end
-    ]
-    for devices in _device_ranges(groups, piece_rows):
-        wanted = [group for group in groups if _overlaps(group, devices)]
-        yield _piece(root, wanted, (first, end), devices, seconds, piece_rows)
-
-
-def _groups(root: storage.Location, path: str) -> Iterator[_Group]:
-    """A file's row groups; it is closed again, for the files of a day are more than a process may have open."""
-    with open_parquet(root, path) as file:
-        names = file.schema_arrow.names
-        if not {*NEEDED} <= {*names}:
-            raise SourceError(f"{root.child(path)} has no {', '.join(sorted({*NEEDED} - {*names}))}", DAMAGED)
-        for number in range(file.metadata.num_row_groups):
-            group = file.metadata.row_group(number)
-            device, time = (group.column(names.index(name)).statistics for name in ("device_id", "timestamp"))
-            if device is None or time is None or not (device.has_min_max and time.has_min_max):
-                raise SourceError(f"{root.child(path)} has no statistics of devices and times", DAMAGED)
-            begin, end = hour_of(path)
-            if not begin <= time.min_raw <= time.max_raw <= end:
-                raise SourceError(f"{root.child(path)} says that it has readings of other hours", DAMAGED)
-            yield _Group(path, number, group.num_rows, device.min, device.max, time.min_raw, time.max_raw)
-
-
-def _device_ranges(groups: Sequence[_Group], piece_rows: int) -> list[Devices]:
-    """Ranges of devices with some readings each; files are sorted by device."""
-    cuts: list[str] = []
-    rows, begin = 0, None
-    for group in sorted(groups, key=lambda group: (group.low, group.rows)):
-        if rows >= piece_rows and group.low != begin:
-            cuts.append(group.low)
-            rows = 0
-        begin = group.low if rows == 0 else begin
-        rows += group.rows
-    bounds = [None, *cuts, None]
-    return list(pairwise(bounds))
-
-
-def _overlaps(group: _Group, devices: Devices) -> bool:
-    low, high = devices
-    return (low is None or group.high >= low) and (high is None or group.low < high)
-
-
-def _piece(
-    root: storage.Location,
-    groups: Sequence[_Group],
-    span: tuple[int, int],
-    devices: Devices,
-    seconds: int,
-    piece_rows: int,
-) -> pa.RecordBatch:
-    """The windows of some devices, in the order of the lake's files."""
-    partials: list[Partials] = []
-    held: list[pa.RecordBatch] = []
-    for path in dict.fromkeys(group.path for group in groups):
-        wanted = [group.number for group in groups if group.path == path]
-        with open_parquet(root, path, _TEXTS) as file:
-            for batch in row_groups(file, wanted, NEEDED, root.child(path)):
-                held.append(_inside(conform(batch, _SCHEMA), span, devices))
-                # A device with more readings than a piece should have is condensed as it comes.
-                if sum(rows.num_rows for rows in held) >= 2 * piece_rows:
-                    partials.append(aggregate(concat(held), seconds))
-                    held = []
-    if any(rows.num_rows for rows in held):
-        partials.append(aggregate(concat(held), seconds))
-    if not partials:
-        return pa.RecordBatch.from_pylist([], schema=WINDOWS_IN_FLIGHT)
-    windows = extract(merge(partials), seconds)
-    order = sort_order(windows, SORTED_BY["windows"])
-    return windows if order is None else windows.take(pa.array(order))
-
-
-def _inside(rows: pa.RecordBatch, span: tuple[int, int], devices: Devices) -> pa.RecordBatch:
-    time = rows.column("timestamp").cast(pa.int64()).to_numpy(zero_copy_only=False)
-    mask = (time >= span[0]) & (time < span[1])
-    column = rows.column("device_id")
-    for bound, compare in zip(devices, (pc.greater_equal, pc.less), strict=True):
-        if bound is not None:
-            fits = np.asarray(compare(column.dictionary, bound))
-            mask &= fits[column.indices.to_numpy(zero_copy_only=False)]
-    return rows_of(rows, mask)
+    for _, parts in groupby(pieces(root, [span], seconds, piece_rows), lambda piece: piece.devices):
+        windows = concat([compute(root, piece, seconds, piece_rows) for piece in parts])
+        order = sort_order(windows, SORTED_BY["windows"]) if windows.num_rows else None
+        yield windows if order is None else windows.take(pa.array(order))

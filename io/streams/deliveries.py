@@ -135,8 +135,9 @@ class Deliveries:
             self._windows[told.seconds] = told.owed
             return
         self._heard.hear(told)
-        if told.clock >= FOREVER:  # nobody will tell again: the run ends here
-            self._refill.linger_seconds = self._spec.max_retry_time.total_seconds()
+        # Nobody tells again where all readers have finished: the run ends here.
+        finished = all(notice.clock >= FOREVER for notice in self._heard.notices.values())
+        self._refill.linger_seconds = self._spec.max_retry_time.total_seconds() if finished else 0.0
 
     def _work(self, stop: Stop) -> Delivered:
         before = self._refill.points, self._refill.refused

@@ -17,9 +17,10 @@ from telebeam.io.lake.parquet import to_parquet
 from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.lake.writer import by_hour, times_of
 from telebeam.io.streams.feed import Partition
-from telebeam.io.streams.journal import Counts, Journal, JournalFile, Pending
-from telebeam.io.streams.notices import NEVER, Owed, PartitionNotice
+from telebeam.io.streams.journal import Counts, Journal, JournalFile, Pending, ids_path
+from telebeam.io.streams.notices import FOREVER, NEVER, Owed, PartitionNotice
 from telebeam.io.streams.receipts import InfluxReceipt, WindowReceipt
+from telebeam.io.streams.seen import SeenIds
 from telebeam.io.streams.touched import settle, touch
 from telebeam.transforms.batches import canonical, concat
 from telebeam.transforms.schema import DATASETS, conform, in_flight
@@ -35,6 +36,8 @@ class Unit:
     readings: list[pa.RecordBatch] = field(default_factory=list)
     rejects: list[pa.RecordBatch] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
+    ticket: int = 0
+    """Of its points on their way to InfluxDB."""
 
 
 Content = dict[str, Callable[[], pa.Buffer]]
@@ -62,6 +65,8 @@ class PartitionFiles:
         self.partition = partition
         self._file = JournalFile(root, pipeline, partition)
         self._take_back()
+        self.seen = self._ids_filed()
+        """The ids of the last records, of a broker that may deliver some again under another offset."""
 
     @property
     def journal(self) -> Journal | None:
@@ -76,6 +81,14 @@ class PartitionFiles:
         for path in journal.pending.paths:
             storage.remove(self._root, path)
         self._file.save(replace(journal, pending=None))
+
+    def _ids_filed(self) -> SeenIds:
+        journal = self._file.journal
+        content = None if journal is None else storage.read(self._root, self._ids_path(journal.next))
+        return SeenIds() if content is None else SeenIds.from_buffer(content)
+
+    def _ids_path(self, offset: int) -> str:
+        return ids_path(self._pipeline, self.partition, offset)
 
     def begin(self, offset: int) -> None:
         """Where a partition that was never read begins.
@@ -108,6 +121,9 @@ class PartitionFiles:
         if content:
             self._file.save(replace(before, pending=Pending(unit.end, tuple(content))))
             list(executor.map(lambda item: storage.publish(self._root, item[0], item[1]()), content.items()))
+        if len(self.seen):
+            # Named by where the journal will go on: a unit that is taken back takes its ids along.
+            storage.publish(self._root, self._ids_path(unit.end), self.seen.to_buffer())
         times = _on_time(unit.readings)
         touched = {
             seconds: tuple(touch(before.touched.get(seconds, ()), times, seconds * 1_000_000, unit.end))
@@ -123,6 +139,8 @@ class PartitionFiles:
                 counts=before.counts.plus(unit.counts),
             )
         )
+        if len(self.seen):
+            storage.remove(self._root, self._ids_path(before.next))
         return list(readings)
 
     def leave_out(self, windows: dict[int, WindowReceipt], influx: InfluxReceipt, delivered: Iterable[int]) -> None:
@@ -150,15 +168,16 @@ class PartitionFiles:
         """What is outstanding.
 
         Args:
-            in_hand: The ends of units whose points are still on their way.
+            in_hand: The ends of units whose points are still on their way.  Receipts cover all that is before what was
+                delivered, so nothing behind the first of them is given either.
         """
-        journal, skip = self._begun(), set(in_hand)
+        journal, first = self._begun(), min(in_hand, default=FOREVER)
         return PartitionNotice(
             self.partition.stream,
             self.partition.number,
             journal.next,
             {seconds: tuple((s.first, s.end) for s in left) for seconds, left in journal.touched.items()},
-            tuple(each for each in journal.owed if each.end not in skip),
+            tuple(each for each in journal.owed if each.end < first),
         )
 
     def _begun(self) -> Journal:

@@ -86,6 +86,24 @@ def drain(root: storage.Location, pipeline: str, run: str) -> None:
     storage.publish(root, _marker(pipeline), pa.py_buffer(run.encode()))
 
 
+def _ended_folder(pipeline: str) -> str:
+    return f"{folder(pipeline)}/ended"
+
+
+def tell_ended(root: storage.Location, pipeline: str, run: str, index: int) -> None:
+    """Says that a reader has done its last bundle: some runners go on without anything to do."""
+    storage.publish(root, f"{_ended_folder(pipeline)}/{run}-{index}", pa.py_buffer(b""))
+
+
+def ended_readers(root: storage.Location, pipeline: str, run: str) -> int:
+    """How many readers of a run have done their last bundle; what other runs have left is removed."""
+    found = storage.files_below(root, _ended_folder(pipeline), "")
+    ours = [path for path in found if path.rpartition("/")[2].startswith(f"{run}-")]
+    for path in set(found) - set(ours):
+        storage.remove(root, path)
+    return len(ours)
+
+
 def is_draining(root: storage.Location, pipeline: str, run: str) -> bool:
     """Whether the run's readers are to end."""
     if _draining(run).is_set():

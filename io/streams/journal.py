@@ -68,6 +68,11 @@ def journal_path(pipeline: str, partition: Partition) -> str:
     return f"{folder(pipeline)}/{partition.stream}/{partition.number}.json"
 
 
+def ids_path(pipeline: str, partition: Partition, offset: int) -> str:
+    """Where the ids of the records before an offset stand, of a partition whose broker has no offsets of its own."""
+    return f"{folder(pipeline)}/{partition.stream}/{partition.number}-ids-{offset}.arrow"
+
+
 class JournalFile:
     """A partition's journal, of which this is the only writer.
 

@@ -21,6 +21,8 @@ from telebeam.io.streams.filing import PartitionFiles, Unit
 from telebeam.io.streams.job import StreamJob, is_draining
 from telebeam.io.streams.journal import Counts
 from telebeam.io.streams.notices import NEVER, Notice
+from telebeam.io.streams.seen import SeenIds
+from telebeam.transforms.batches import rows_of
 from telebeam.transforms.errors import SinkError, SourceError, TakenOverError
 from telebeam.transforms.metrics import measured
 
@@ -103,8 +105,8 @@ class Reader:
             TakenOverError: Another job writes these partitions.
         """
         feed = self._opened()
-        units, ticket = self._read(feed)
-        self._file(units, ticket)
+        units = self._read(feed)
+        self._file(units)
         ended = feed.finished() or self._is_draining()
         positions = {
             partition: files.journal.next for partition, files in self._files.items() if files.journal is not None
@@ -153,16 +155,16 @@ class Reader:
     def _is_draining(self) -> bool:
         return is_draining(self._root, self._job.pipeline, self._job.run)
 
-    def _read(self, feed: Feed) -> tuple[dict[Partition, Unit], int]:
+    def _read(self, feed: Feed) -> dict[Partition, Unit]:
         """Polls until it is time to file."""
         units: dict[Partition, Unit] = {}
-        ticket, rows = next(_TICKETS), 0
+        rows = 0
         began, looked = self._monotonic(), self._monotonic()
         windows = self._windows_passed()
         while True:
             polled = feed.poll(POLL_SECONDS)
             for part in polled:
-                rows += self._take(part, units, ticket)
+                rows += self._take(part, units)
             now = self._monotonic()
             if rows >= UNIT_ROWS or feed.finished():
                 break
@@ -176,20 +178,21 @@ class Reader:
                 looked = now
                 if self._is_draining():
                     break
-        return units, ticket
+        return units
 
     def _windows_passed(self, feed: Feed | None = None) -> list[int]:
         """How many windows of each length have ended: where that changes, their last readings are filed at once."""
         clock = self._watermark.value if feed is None else self._advance(feed)
         return [clock // (seconds * 1_000_000) for seconds in self._job.lengths]
 
-    def _take(self, polled: Polled, units: dict[Partition, Unit], ticket: int) -> int:
+    def _take(self, polled: Polled, units: dict[Partition, Unit]) -> int:
         """Checks what was polled and keeps it for the unit; returns its readings."""
         files, clock = self._files_of(polled.partition), self._clocks[polled.partition]
+        polled = _unseen(polled, files.seen, self._monotonic())
         offsets = polled.envelopes.column("source_offset").to_numpy(zero_copy_only=False)
         if files.journal is None:
             files.begin(int(offsets[0]) if len(offsets) else polled.next)
-        unit = units.setdefault(polled.partition, Unit(polled.next, clock.newest))
+        unit = units.setdefault(polled.partition, Unit(polled.next, clock.newest, ticket=next(_TICKETS)))
         readings, rejects = self._job.checks(polled.envelopes, int(self._clock() * 1e6))
         readings, unit.newest = self._lateness.mark(readings, offsets, polled.times, unit.newest)
         unit.end = polled.next
@@ -197,7 +200,7 @@ class Reader:
         if readings.num_rows:
             unit.readings.append(readings)
             if self._live is not None:
-                self._live.offer(readings, ticket)
+                self._live.offer(readings, unit.ticket)
         if rejects.num_rows:
             unit.rejects.append(rejects)
         late = readings.column("is_late").true_count
@@ -205,14 +208,14 @@ class Reader:
         unit.counts = unit.counts.plus(Counts(rows, readings.num_rows, rejects.num_rows, 0, late))
         return readings.num_rows
 
-    def _file(self, units: dict[Partition, Unit], ticket: int) -> None:
+    def _file(self, units: dict[Partition, Unit]) -> None:
         """Files what was read; waits for a lake that does not take it, for nothing else may be read meanwhile."""
         scheduled = self._filed_at + self._job.time.file_every.total_seconds()
         influx = self._job.influx_takes("readings")
         for partition, unit in units.items():
             self._patiently(partition, unit, influx=influx)
             if influx and unit.readings:
-                self._sent.append(_Sent(partition, unit.end, ticket, unit.counts.readings, self._monotonic()))
+                self._sent.append(_Sent(partition, unit.end, unit.ticket, unit.counts.readings, self._monotonic()))
             for name in ("rows_in", "readings", "rejects", "late"):
                 measured(name, getattr(unit.counts, name))
         if units:
@@ -242,7 +245,7 @@ class Reader:
             if self._live is not None and self._live.settled(sent.ticket, 2.0 if wait else 0.0):
                 delivered.setdefault(sent.partition, []).append(sent.end)
                 measured("points", sent.rows)
-            elif not wait and self._monotonic() - sent.since < IN_HAND_SECONDS:
+            elif not wait and self._is_in_hand(sent):
                 left.append(sent)
         self._sent = left
         try:
@@ -260,6 +263,11 @@ class Reader:
             if files.journal is not None:
                 files.leave_out(windows, influx, delivered.get(partition, ()))
 
+    def _is_in_hand(self, sent: _Sent) -> bool:
+        """Whether a unit's points may still arrive by themselves."""
+        recent = self._monotonic() - sent.since < IN_HAND_SECONDS
+        return recent and self._live is not None and not self._live.lost(sent.ticket)
+
     def _advance(self, feed: Feed) -> int:
         """The reader's watermark, by all that it has read."""
         for partition in self._clocks.keys() - feed.partitions():
@@ -269,3 +277,13 @@ class Reader:
             clock.finished = feed.finished()
         now = int(self._clock() * 1e6)
         return self._watermark.advance(list(self._clocks.values()), self._monotonic(), now)
+
+
+def _unseen(polled: Polled, seen: SeenIds, at: float) -> Polled:
+    """What was polled without the records that were delivered before, where their broker can do that."""
+    if polled.ids is None:
+        return polled
+    ids = polled.ids.to_numpy(zero_copy_only=False)
+    new = ~seen.known(ids)
+    seen.add(ids[new], at)
+    return polled if new.all() else polled._replace(envelopes=rows_of(polled.envelopes, new), times=polled.times[new])

@@ -7,10 +7,9 @@ import os
 import shutil
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,10 @@ import numpy as np
 
 from telebeam.pipelines.simulation.fleet import Fleet, build_fleet
 from telebeam.pipelines.simulation.generation import CHUNK_ROWS, TEXT_CHUNK_ROWS, generate
-from telebeam.pipelines.simulation.rows import Point, Record, Rows
-from telebeam.pipelines.simulation.spec import FAULTS, SimulationSpec
+from telebeam.pipelines.simulation.pace import Pace
+from telebeam.pipelines.simulation.rows import Rows
+from telebeam.pipelines.simulation.spec import SimulationSpec
+from telebeam.pipelines.simulation.tally import Tally
 from telebeam.pipelines.simulation.truth import Truth, as_lines
 from telebeam.pipelines.simulation.writers import Target, Writer, parse_target, writer_factory
 from telebeam.transforms.errors import ConfigurationError, SinkError
@@ -57,6 +58,8 @@ class SimulationReport:
     """The data's size."""
     seconds: float
     """How long it took."""
+    acknowledged: int | None = None
+    """Records that Kafka's brokers have acknowledged; null for files."""
 
     def as_dict(self) -> dict[str, Any]:
         """The report in types that JSON knows."""
@@ -74,22 +77,38 @@ def planned_readings(spec: SimulationSpec) -> int:
     return build_fleet(spec).rows * spec.ticks
 
 
-def simulate(spec: SimulationSpec, target: str, progress: Callable[[int], None] | None = None) -> SimulationReport:
+def simulate(
+    spec: SimulationSpec,
+    target: str,
+    progress: Callable[[int], None] | None = None,
+    *,
+    pace: Pace | None = None,
+    acknowledged: Path | None = None,
+) -> SimulationReport:
     """Writes a simulation, its labels and its manifest; the same settings write the same bytes.
 
     The files are made under another name and take theirs when all are complete.
 
     Args:
         spec: What is simulated.
-        target: ``jsonl:PATH``, ``csv:PATH`` (``.gz`` and ``.zst`` are compressed) or ``parquet:FOLDER``.
+        target: ``jsonl:PATH``, ``csv:PATH`` (``.gz`` and ``.zst`` are compressed), ``parquet:FOLDER`` or
+            ``kafka:SERVERS/TOPIC``.
         progress: Gets the number of readings written since its last call.
+        pace: How fast a topic is written; as fast as it goes unless given.
+        acknowledged: Gets each message that a topic has taken, as an Arrow IPC stream.
 
     Raises:
         ConfigurationError: A target that can't be written, or one that holds something else.
-        SinkError: The disk does not take the files.
+        SinkError: The disk does not take the files, or the brokers not the messages.
     """
     began = time.monotonic()
     destination = parse_target(target)
+    if destination.kind == "kafka":
+        return _simulate_to_kafka(spec, destination, pace or Pace(), acknowledged, progress or (lambda readings: None))
+    if pace is not None or acknowledged is not None:
+        raise ConfigurationError(
+            f"a pace and a file of what was acknowledged go with kafka:SERVERS/TOPIC, not {target!r}"
+        )
     if spec.files is not None and destination.kind != "parquet":
         raise ConfigurationError(f"files={spec.files} goes with parquet:FOLDER; {target!r} is one file")
     identity = {"generation": GENERATION, "target": destination.kind, "settings": spec.model_dump(mode="json")}
@@ -98,13 +117,13 @@ def simulate(spec: SimulationSpec, target: str, progress: Callable[[int], None] 
         with _staging(destination) as folder:
             run = _Run(spec, destination, folder)
             run.write(progress or (lambda readings: None))
-            manifest = {**identity, **run.counts(), "files": run.names}
+            manifest = {**identity, **run.tally.counts(), "files": run.names}
             _publish(destination, folder, run.names, manifest)
     except OSError as error:
         raise SinkError(f"{target!r} can't be written: {error}", "is there space, and may you write there?") from error
     data = [destination.path / name if destination.kind == "parquet" else destination.path for name in run.names]
     return SimulationReport(
-        **run.counts(),
+        **run.tally.counts(),
         paths=tuple(data),
         truth=destination.truth,
         manifest=destination.manifest,
@@ -113,26 +132,38 @@ def simulate(spec: SimulationSpec, target: str, progress: Callable[[int], None] 
     )
 
 
-@dataclass
-class _Tally:
-    """Counts what a job is to find."""
-
-    readings: int = 0
-    records: int = 0
-    entered: int = 0
-    rejects: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-
-    def add(self, rows: Rows) -> int:
-        records = int(np.count_nonzero(rows.first))
-        broken = rows.record == Record.MALFORMED
-        broken_records = int(np.count_nonzero(broken & rows.first))
-        refused = (rows.record == Record.FUTURE) | (rows.point == Point.MISSING)
-        self.readings += len(rows)
-        self.records += records
-        self.entered += len(rows) - int(np.count_nonzero(broken)) + broken_records
-        self.rejects += broken_records + int(np.count_nonzero(refused & ~broken))
-        return records
+def _simulate_to_kafka(
+    spec: SimulationSpec, target: Target, pace: Pace, acknowledged: Path | None, progress: Callable[[int], None]
+) -> SimulationReport:
+    try:
+        from telebeam.pipelines.simulation.kafka import KafkaRun
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"writing to Kafka needs the Python package {error.name}", "pip install 'telebeam[kafka]'"
+        ) from error
+    if spec.files is not None:
+        raise ConfigurationError(f"files={spec.files} goes with parquet:FOLDER, not with a topic")
+    began = time.monotonic()
+    run = KafkaRun(spec, target, pace, acknowledged)
+    try:
+        taken = run.run(progress)
+        counts = run.tally.counts()
+        identity = {"generation": GENERATION, "target": "kafka", "settings": run.spec.model_dump(mode="json")}
+        text = json.dumps({**identity, **counts, "acknowledged": taken}, indent=2)
+        target.manifest.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise SinkError(
+            f"{target.truth} can't be written: {error}", "is there space, and may you write there?"
+        ) from error
+    return SimulationReport(
+        **counts,
+        paths=(),
+        truth=target.truth,
+        manifest=target.manifest,
+        bytes=run.bytes,
+        seconds=time.monotonic() - began,
+        acknowledged=taken,
+    )
 
 
 class _Run:
@@ -143,7 +174,7 @@ class _Run:
         self._fleet = build_fleet(spec, records=target.kind == "jsonl")
         self._open = writer_factory(target, self._fleet)
         self._truth = Truth(spec, self._fleet, target.malformed)
-        self._tally = _Tally()
+        self.tally = Tally()
         self._cuts = _cuts(spec, self._fleet) if target.kind == "parquet" else [(target.path.name, 0)]
         self._chunk_rows = CHUNK_ROWS if target.kind == "parquet" else TEXT_CHUNK_ROWS
         self._file = 0
@@ -160,7 +191,7 @@ class _Run:
                         self._append(rows)
                         progress(len(rows))
                     found = self._truth.take()
-                    self._tally.faults.update(label.fault for label in found)
+                    self.tally.faults.update(label.fault for label in found)
                     labels.write(as_lines(found))
             finally:
                 self._close()
@@ -185,22 +216,12 @@ class _Run:
             self.names.append(name)
         self._writer.write(rows)
         self._truth.add_rows(rows, name, self._offset)
-        self._offset += self._tally.add(rows)
+        self._offset += self.tally.add(rows)
 
     def _close(self) -> None:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-
-    def counts(self) -> dict[str, Any]:
-        tally = self._tally
-        accepted = tally.entered - tally.rejects
-        return {
-            "readings": tally.readings,
-            "records": tally.records,
-            "faults": {name: tally.faults[name] for name in FAULTS},
-            "expected": {"in": tally.entered, "readings": accepted, "rejects": tally.rejects},
-        }
 
 
 def _cuts(spec: SimulationSpec, fleet: Fleet) -> list[tuple[str, int]]:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from telebeam.io.kafka.spec import check_servers, check_topic
 from telebeam.pipelines.simulation.batches import ARCHIVE, MALFORMED_VALUES, Batches
 from telebeam.pipelines.simulation.fleet import Fleet
 from telebeam.pipelines.simulation.payloads import CSV_HEADER, MALFORMED_CSV, MALFORMED_JSON, Payloads
@@ -25,16 +26,18 @@ ROW_GROUP_ROWS = 131_072
 _GZIP_LEVEL = 1
 _OTHER_COMPRESSIONS = (".bz2", ".xz", ".zip", ".lz4", ".br", ".Z")
 
-_EXAMPLE = "write jsonl:fleet.jsonl, csv:fleet.csv.gz or parquet:archive"
+_EXAMPLE = "write jsonl:fleet.jsonl, csv:fleet.csv.gz, parquet:archive or kafka:localhost:9092/TOPIC"
 
 
 @dataclass(frozen=True)
 class Target:
     """What is written where."""
 
-    kind: Literal["jsonl", "csv", "parquet"]
+    kind: Literal["jsonl", "csv", "parquet", "kafka"]
     path: Path
-    """The file, or for Parquet the folder."""
+    """The file, for Parquet the folder, and for Kafka the topic's name, which names the labels and the manifest."""
+    servers: str = ""
+    """Kafka's brokers."""
 
     @property
     def truth(self) -> Path:
@@ -49,11 +52,12 @@ class Target:
     @property
     def malformed(self) -> tuple[str, ...]:
         """The ways in which a record of this kind can be malformed."""
-        return {"jsonl": tuple(MALFORMED_JSON), "csv": tuple(MALFORMED_CSV), "parquet": MALFORMED_VALUES}[self.kind]
+        json = tuple(MALFORMED_JSON)
+        return {"jsonl": json, "kafka": json, "csv": tuple(MALFORMED_CSV), "parquet": MALFORMED_VALUES}[self.kind]
 
 
 def parse_target(text: str) -> Target:
-    """The target of ``jsonl:PATH``, ``csv:PATH`` (compressed by the endings ``.gz``, ``.zst``) or ``parquet:FOLDER``.
+    """The target of ``jsonl:PATH``, ``csv:PATH`` (or ``.gz``, ``.zst``), ``parquet:FOLDER``, ``kafka:SERVERS/TOPIC``.
 
     >>> parse_target("jsonl:out/fleet.jsonl.zst").truth.as_posix()
     'out/fleet.jsonl.zst.truth.ndjson'
@@ -63,9 +67,11 @@ def parse_target(text: str) -> Target:
     """
     kind, colon, path = text.partition(":")
     if kind == "kafka":
-        raise ConfigurationError(f"{text!r}: writing to Kafka arrives with the streaming job", _EXAMPLE)
+        return _topic(text, path)
     if not colon or kind not in ("jsonl", "csv", "parquet"):
-        raise ConfigurationError(f"{text!r} is no target; expected jsonl:PATH, csv:PATH or parquet:FOLDER", _EXAMPLE)
+        raise ConfigurationError(
+            f"{text!r} is no target; expected jsonl:PATH, csv:PATH, parquet:FOLDER or kafka:SERVERS/TOPIC", _EXAMPLE
+        )
     if "://" in path:
         raise ConfigurationError(f"{text!r} is not a local path", "simulate into a local path and copy it there")
     if not path.strip() or "\0" in path or not Path(path).name.strip("."):
@@ -73,6 +79,15 @@ def parse_target(text: str) -> Target:
     if kind != "parquet" and path.endswith(_OTHER_COMPRESSIONS):
         raise ConfigurationError(f"{text!r} has a compression that is not written", "end the path in .gz or .zst")
     return Target(kind, Path(path).expanduser())  # type: ignore[arg-type]
+
+
+def _topic(text: str, place: str) -> Target:
+    servers, slash, topic = place.rpartition("/")
+    try:
+        return Target("kafka", Path(check_topic(topic)), check_servers(servers))
+    except ValueError as error:
+        what = str(error) if slash else "no topic"
+        raise ConfigurationError(f"{text!r} is no target: {what}; expected kafka:HOST:PORT/TOPIC", _EXAMPLE) from error
 
 
 class Writer(Protocol):

@@ -17,6 +17,9 @@ class WindowSpec(Spec):
     allowed_lateness: Duration = timedelta(0)
     """How long a streaming job goes on revising a window; a batch job has every reading at hand and needs none."""
 
+    early: Duration | None = None
+    """How often a streaming job sends a window that is still open to InfluxDB, as it stands; never unless set."""
+
     @field_validator("every")
     @classmethod
     def _whole_seconds(cls, value: timedelta) -> timedelta:
@@ -31,6 +34,13 @@ class WindowSpec(Spec):
     def _not_negative(cls, value: timedelta) -> timedelta:
         if value < timedelta(0):
             raise ValueError("lateness can't be negative")
+        return value
+
+    @field_validator("early")
+    @classmethod
+    def _not_all_the_time(cls, value: timedelta | None) -> timedelta | None:
+        if value is not None and value < timedelta(seconds=1):
+            raise ValueError(f"{value.total_seconds():g}s is too often; expected at least 1s")
         return value
 
     @property

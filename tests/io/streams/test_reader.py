@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,12 +16,12 @@ from telebeam.io import storage
 from telebeam.io.lake import Lake
 from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.streams.feed import Partition
-from telebeam.io.streams.filing import PartitionFiles
+from telebeam.io.streams.filing import PartitionFiles, Unit
 from telebeam.io.streams.job import StreamJob, drain
 from telebeam.io.streams.journal import journals
 from telebeam.io.streams.notices import FOREVER
 from telebeam.io.streams.reader import Reader
-from telebeam.io.streams.receipts import WindowReceipt, save, windows_path
+from telebeam.io.streams.receipts import InfluxReceipt, WindowReceipt, save, windows_path
 from telebeam.io.streams.spec import TimeSpec
 from telebeam.io.streams.testing import MemoryBroker, MemoryFeeds
 from telebeam.transforms.aggregation.spec import WindowSpec
@@ -48,10 +49,10 @@ def broker(records: int = 300, partitions: int = 2, *, bad: int = 50) -> MemoryB
 
 
 def job(lake: LakeSpec, memory: MemoryBroker, *, until_end: bool = True, most: int = 40) -> StreamJob:
-    return StreamJob(
-        "fleet", uuid.uuid4().hex, MemoryFeeds(memory, until_end, most), 1, Checks(ParseSpec(), QualitySpec(max_age_days=None)),
-        (MINUTE,), lake, None, TimeSpec(file_every="100ms"),
-    )  # fmt: skip
+    checks = Checks(ParseSpec(), QualitySpec(max_age_days=None))
+    feeds = MemoryFeeds(memory, until_end, most)
+    time = TimeSpec(file_every="100ms")
+    return StreamJob("fleet", uuid.uuid4().hex, feeds, 1, checks, (MINUTE,), lake, None, time)
 
 
 def read_all(work: StreamJob, bundles: int = 100) -> list[bytes]:
@@ -223,3 +224,22 @@ def test_opening_a_partition_takes_back_what_was_not_finished(lake: LakeSpec):
     assert all(journal.pending is None for journal in found.values())
     filed = {offset for _, offset in origins(lake)} if (Path(lake.path) / "readings").exists() else set()
     assert filed == set(range(found[Partition("memory", 0)].next if found else 0))
+
+
+def test_what_is_owed_behind_a_unit_on_its_way_is_not_told_before_it(lake: LakeSpec):
+    files = PartitionFiles(lake, storage.locate(lake.path), "fleet", Partition("memory", 0))
+    files.begin(0)
+    readings = Checks(ParseSpec(), QualitySpec(max_age_days=None))
+    with ThreadPoolExecutor(1) as executor:
+        for end in (1, 2, 3):
+            memory = MemoryBroker()
+            memory.append(0, payload(end, START))
+            feed = MemoryFeeds(memory)(0, 1)
+            feed.open(lambda partition: None)
+            checked = readings(feed.poll(0)[0].envelopes, START * 1_000_000)
+            files.file(Unit(end, readings=[checked.readings]), [60], executor, influx=True)
+    assert [owed.end for owed in files.notice().owed] == [1, 2, 3]
+    assert [owed.end for owed in files.notice(in_hand=[2]).owed] == [1]
+    assert [owed.end for owed in files.notice(in_hand=[1]).owed] == []
+    files.leave_out({}, InfluxReceipt(), delivered=[2])
+    assert [owed.end for owed in files.notice(in_hand=[3]).owed] == [1]

@@ -1,0 +1,1 @@
+"""Kafka: reading topics as columns, writing batches as messages."""

@@ -1,0 +1,299 @@
+"""The windows that the lake's readings give, in pieces: what is held at a time does not grow with the readings.
+
+A piece is some devices in some windows.  Archives are sorted by device and are cut by it; a stream's files each hold
+all devices of some seconds and are cut by time.  How they are cut does not show in a bit of the result.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import accumulate, pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from telebeam.io import storage
+from telebeam.io.lake.layout import HOUR, hour_of, partition, seconds_of
+from telebeam.io.lake.parquet import DAMAGED, open_parquet, row_groups
+from telebeam.transforms.aggregation.kernel import WINDOWS_IN_FLIGHT, aggregate, extract, merge
+from telebeam.transforms.aggregation.partials import Partials
+from telebeam.transforms.batches import concat, rows_of
+from telebeam.transforms.errors import SourceError
+from telebeam.transforms.schema import DICTIONARY, READINGS_IN_FLIGHT, SERIES, conform
+
+NEEDED = (*SERIES, "timestamp", "value", "quality_score", "source", "source_partition", "source_offset")
+_TEXTS = [name for name in NEEDED if READINGS_IN_FLIGHT.field(name).type == DICTIONARY]
+
+PIECE_ROWS = 1_000_000
+"""Rows that are aggregated together, about."""
+_THREADS = 2
+"""That read: Arrow decodes without the GIL."""
+_THREADS_OF_STORE = 8
+"""That wait for an object store, some 30 ms a request."""
+
+Span = tuple[int, int]
+"""[first, end) of event time at the edges of windows, µs since the epoch."""
+Devices = tuple[str | None, str | None]
+"""[low, high); None is no bound."""
+
+
+class RowGroup(NamedTuple):
+    """A row group of a readings file, by its statistics."""
+
+    path: str
+    number: int
+    rows: int
+    low: str
+    high: str
+    """Its devices are within low and high."""
+    first: int
+    last: int
+    """Its times are, in µs since the epoch."""
+
+
+class Piece(NamedTuple):
+    """Some devices in some windows, and where their readings are."""
+
+    devices: Devices
+    spans: tuple[Span, ...]
+    """Ascending and disjoint."""
+    groups: tuple[RowGroup, ...]
+
+
+def span_of_hour(hour: int, seconds: int) -> Span | None:
+    """From the first to the end of the last window that starts in an hour; None where none does.
+
+    >>> span_of_hour(1, 5400), span_of_hour(2, 5400)
+    ((5400000000, 10800000000), None)
+    """
+    length = seconds * 1_000_000
+    first = -(-hour * HOUR // length) * length
+    last = ((hour + 1) * HOUR - 1) // length * length
+    return None if first > last else (first, last + length)
+
+
+def pieces(
+    root: storage.Location, spans: Sequence[Span], seconds: int, piece_rows: int = PIECE_ROWS
+) -> Iterator[Piece]:
+    """What is to be computed of some windows, ascending by device, then by time.
+
+    Args:
+        root: Where the lake is.
+        spans: Of the windows, ascending and disjoint.
+        seconds: The windows' length.
+        piece_rows: Readings in a piece, about.
+
+    Raises:
+        SourceError: A readings file is damaged.
+    """
+    groups = list(_row_groups(root, spans))
+    for devices in _device_ranges(groups, piece_rows):
+        wanted = [group for group in groups if _has_devices(group, devices)]
+        for part in _time_ranges(wanted, spans, seconds, piece_rows):
+            yield Piece(devices, part, tuple(group for group in wanted if overlap(group.first, group.last, part)))
+
+
+def compute(
+    root: storage.Location, piece: Piece, seconds: int, piece_rows: int = PIECE_ROWS, *, late: bool = True
+) -> pa.RecordBatch:
+    """A piece's windows, sorted by series and start.
+
+    Args:
+        root: Where the lake is.
+        piece: From :func:`pieces`.
+        seconds: The windows' length.
+        piece_rows: Readings that are held at a time, about.
+        late: Whether readings that came too late for a live job count.
+
+    Raises:
+        SourceError: A readings file is damaged.
+    """
+    fold = _Fold(seconds, piece_rows)
+    columns = NEEDED if late else (*NEEDED, "is_late")
+    threads = _THREADS if root.is_local else _THREADS_OF_STORE
+    for rows in _ahead(lambda group: _read(root, group, piece, columns), piece.groups, threads):
+        fold.add(rows)
+    return fold.windows()
+
+
+def _read(root: storage.Location, group: RowGroup, piece: Piece, columns: Sequence[str]) -> pa.RecordBatch:
+    schema = pa.schema([READINGS_IN_FLIGHT.field(name) for name in columns])
+    with open_parquet(root, group.path, _TEXTS) as file:
+        batches = row_groups(file, [group.number], columns, root.child(group.path))
+        return concat([_inside(conform(batch, schema), piece) for batch in batches])
+
+
+def _ahead(
+    work: Callable[[RowGroup], pa.RecordBatch], items: Sequence[RowGroup], threads: int
+) -> Iterator[pa.RecordBatch]:
+    """Each item's result, in order; a few are worked on ahead, and no more, for they are held."""
+    if len(items) < 2:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(threads) as executor:
+        waiting: deque[Future[pa.RecordBatch]] = deque()
+        for item in items:
+            waiting.append(executor.submit(work, item))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        for future in waiting:
+            yield future.result()
+
+
+class _Fold:
+    """Readings condensed as they come: a device may have more of them than a piece should."""
+
+    def __init__(self, seconds: int, piece_rows: int) -> None:
+        self._seconds = seconds
+        self._piece_rows = piece_rows
+        self._held: list[pa.RecordBatch] = []
+        self._held_rows = 0
+        self._partials: list[Partials] = []
+
+    def add(self, rows: pa.RecordBatch) -> None:
+        if rows.num_rows:
+            self._held.append(rows)
+            self._held_rows += rows.num_rows
+        if self._held_rows >= 2 * self._piece_rows:
+            self._condense()
+
+    def windows(self) -> pa.RecordBatch:
+        if self._held:
+            self._condense()
+        if not self._partials:
+            return pa.RecordBatch.from_pylist([], schema=WINDOWS_IN_FLIGHT)
+        return extract(merge(self._partials), self._seconds)
+
+    def _condense(self) -> None:
+        self._partials.append(aggregate(concat(self._held), self._seconds))
+        self._held, self._held_rows = [], 0
+        # Merging costs as much as there is: when it has doubled, each partial is merged a few times at most.
+        if sum(map(len, self._partials[1:])) > len(self._partials[0]):
+            self._partials = [merge(self._partials)]
+
+
+def _row_groups(root: storage.Location, spans: Sequence[Span]) -> Iterator[RowGroup]:
+    """All row groups with readings of some spans, maybe: files whose names tell of other seconds stay closed."""
+    hours = {hour for first, end in spans for hour in range(first // HOUR, (end - 1) // HOUR + 1)}
+    for hour in sorted(hours):
+        for path in storage.files_below(root, partition("readings", hour)):
+            if overlap(*(seconds_of(path) or hour_of(path)), spans):
+                yield from (g for g in _statistics(root, path) if overlap(g.first, g.last, spans))
+
+
+def _statistics(root: storage.Location, path: str) -> Iterator[RowGroup]:
+    """A file's row groups; it is closed again, for the files of a day are more than a process may have open."""
+    begin, end = seconds_of(path) or hour_of(path)
+    with open_parquet(root, path) as file:
+        names = file.schema_arrow.names
+        if not {*NEEDED} <= {*names}:
+            raise SourceError(f"{root.child(path)} has no {', '.join(sorted({*NEEDED} - {*names}))}", DAMAGED)
+        for number in range(file.metadata.num_row_groups):
+            group = file.metadata.row_group(number)
+            device, time = (group.column(names.index(name)).statistics for name in ("device_id", "timestamp"))
+            if device is None or time is None or not (device.has_min_max and time.has_min_max):
+                raise SourceError(f"{root.child(path)} has no statistics of devices and times", DAMAGED)
+            if not begin <= time.min_raw <= time.max_raw <= end:
+                raise SourceError(f"{root.child(path)} says that it has readings of other hours", DAMAGED)
+            yield RowGroup(path, number, group.num_rows, device.min, device.max, time.min_raw, time.max_raw)
+
+
+def _device_ranges(groups: Sequence[RowGroup], piece_rows: int) -> list[Devices]:
+    """Ranges of devices with some readings each.
+
+    Files are cut where most of what was begun has ended: row groups on both sides of a cut are read twice, and those
+    of a stream hold all devices.
+    """
+    ended = sorted((group.high, group.rows) for group in groups)
+    highs, totals = [high for high, _ in ended], [0, *accumulate(rows for _, rows in ended)]
+    cuts: list[str] = []
+    rows, before, begin = 0, 0, None
+    for group in sorted(groups, key=lambda group: (group.low, group.rows)):
+        if rows >= piece_rows and group.low != begin:
+            straddling = before - totals[bisect_left(highs, group.low)]
+            if 2 * straddling <= rows:
+                cuts.append(group.low)
+                rows = 0
+        begin = group.low if rows == 0 else begin
+        rows += group.rows
+        before += group.rows
+    bounds = [None, *cuts, None]
+    return list(pairwise(bounds))
+
+
+def _time_ranges(
+    groups: Sequence[RowGroup], spans: Sequence[Span], seconds: int, piece_rows: int
+) -> list[tuple[Span, ...]]:
+    """Spans cut at the edges of windows, with some readings each where the readings are spread evenly."""
+    if sum(group.rows for group in groups) <= 2 * piece_rows:
+        return [tuple(spans)]
+    length = seconds * 1_000_000
+    starts = np.concatenate([np.arange(first, end, length) for first, end in spans])
+    rows = np.zeros(len(starts) + 1)
+    for group in groups:
+        first, last = group.first - group.first % length, group.last - group.last % length
+        rows[np.searchsorted(starts, first)] += group.rows / ((last - first) // length + 1)
+        rows[np.searchsorted(starts, last, side="right")] -= group.rows / ((last - first) // length + 1)
+    part = np.cumsum(np.cumsum(rows[:-1])) // piece_rows
+    return [tuple(joined(zip(run, run + length, strict=True))) for run in np.split(starts, _changes(part))]
+
+
+def _changes(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    places: npt.NDArray[np.int64] = np.flatnonzero(np.diff(numbers)) + 1
+    return places
+
+
+def joined(spans: Iterable[Span]) -> list[Span]:
+    """Spans in any order as ascending and disjoint ones.
+
+    >>> joined([(3, 4), (0, 1), (1, 2), (3, 4)])
+    [(0, 2), (3, 4)]
+    """
+    found: list[Span] = []
+    for first, end in sorted((int(first), int(end)) for first, end in spans if first < end):
+        if found and first <= found[-1][1]:
+            found[-1] = found[-1][0], max(end, found[-1][1])
+        else:
+            found.append((first, end))
+    return found
+
+
+def overlap(first: int, last: int, spans: Sequence[Span]) -> bool:
+    """Whether an instant from first to last is in one of some spans."""
+    return any(first < end and last >= begin for begin, end in spans)
+
+
+def _has_devices(group: RowGroup, devices: Devices) -> bool:
+    low, high = devices
+    return (low is None or group.high >= low) and (high is None or group.low < high)
+
+
+def within(time: npt.NDArray[np.int64], spans: Sequence[Span]) -> npt.NDArray[np.bool_]:
+    """Which instants are in one of some spans, ascending and disjoint."""
+    edges = np.array([edge for span in spans for edge in span], np.int64)
+    inside: npt.NDArray[np.bool_] = np.searchsorted(edges, time, side="right") % 2 == 1
+    return inside
+
+
+def of_devices(column: pa.DictionaryArray, devices: Devices) -> npt.NDArray[np.bool_]:
+    """Which rows are of some devices."""
+    mask = np.ones(len(column), bool)
+    for bound, compare in zip(devices, (pc.greater_equal, pc.less), strict=True):
+        if bound is not None:
+            fits = np.asarray(compare(column.dictionary, bound))
+            mask &= fits[column.indices.to_numpy(zero_copy_only=False)]
+    return mask
+
+
+def _inside(rows: pa.RecordBatch, piece: Piece) -> pa.RecordBatch:
+    mask = within(rows.column("timestamp").cast(pa.int64()).to_numpy(zero_copy_only=False), piece.spans)
+    mask &= of_devices(rows.column("device_id"), piece.devices)
+    if "is_late" in rows.schema.names:
+        mask &= ~rows.column("is_late").to_numpy(zero_copy_only=False)
+    return rows_of(rows, mask)

@@ -1,0 +1,72 @@
+"""The stream that a configuration names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from telebeam.io.streams.feed import Feed, Partition
+from telebeam.pipelines.spec import PipelineSpec, SourceSpec
+from telebeam.transforms.errors import ConfigurationError
+
+MOST_READERS = 16
+"""Threads of one worker; each has a consumer of its own."""
+
+Lag = Callable[[Mapping[Partition, int]], int | None]
+"""Positions → how many records the broker has beyond them, None where it can't tell."""
+
+
+class StreamFeeds(Protocol):
+    """Makes the feeds of a source's readers, and finds out whether it is there."""
+
+    def __call__(self, index: int, readers: int) -> Feed:
+        """The feed of one of so many readers."""
+
+    def probe(self) -> object:
+        """Reaches the broker, logs in and finds the stream; raises a SourceError in words."""
+
+    def partition_count(self) -> int:
+        """How many partitions there are now."""
+
+
+def feeds_of(spec: PipelineSpec) -> StreamFeeds:
+    """The feeds of a pipeline's source.
+
+    Raises:
+        ConfigurationError: Its source is no stream.
+    """
+    source = spec.source
+    if source.kafka is not None:
+        from telebeam.io.kafka.feeds import KafkaFeeds
+
+        return KafkaFeeds(source.kafka, source.kafka.group_id or spec.pipeline)
+    if source.pubsub is not None:
+        from telebeam.io.pubsub.feed import PubSubFeeds
+
+        return PubSubFeeds(source.pubsub)
+    raise ConfigurationError(
+        f"--mode stream: source.{source.kind} is an archive, which ends; expected source.kafka or source.pubsub",
+        "leave --mode out for a batch job, or swap the source: --set source.kafka.bootstrap_servers=…",
+    )
+
+
+def readers_of(source: SourceSpec, feeds: StreamFeeds) -> int:
+    """How many readers a source gets on this machine: what it asks for, else one a core and none without a partition.
+
+    Raises:
+        SourceError: The broker does not say how many partitions there are.
+    """
+    if source.kafka is not None and source.kafka.readers is not None:
+        return source.kafka.readers
+    return max(1, min(feeds.partition_count(), os.cpu_count() or 1, MOST_READERS))
+
+
+def lag_of(source: SourceSpec) -> Lag:
+    """What tells a source's lag; of a source without offsets nothing is known."""
+    if source.kafka is None:
+        return lambda positions: None
+
+    from telebeam.io.kafka.lag import KafkaLag
+
+    return KafkaLag(source.kafka)

@@ -1,0 +1,34 @@
+"""Topics and jobs of a test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.streaming.harness import StreamingJob
+
+Start = Callable[..., StreamingJob]
+
+
+@pytest.fixture
+def topic(kafka: Any, request: pytest.FixtureRequest) -> str:
+    """The name of the test, as a topic's: not made yet."""
+    return "".join(sign if sign.isalnum() else "-" for sign in request.node.name)[:80]
+
+
+@pytest.fixture
+def start(prism: Path) -> Iterator[Start]:
+    """Starts jobs, as :class:`StreamingJob` is made; what still runs at the end is killed."""
+    assert prism.exists()
+    with ExitStack() as stack:
+        yield lambda *given, **named: stack.enter_context(StreamingJob(*given, **named))
+
+
+@pytest.fixture
+def is_long(pytestconfig: pytest.Config) -> bool:
+    """Whether the long forms are asked for."""
+    return bool(pytestconfig.getoption("--long"))

@@ -1,0 +1,112 @@
+"""InfluxDB in trouble: the lake does not wait for it, and in the end it has everything."""
+
+from __future__ import annotations
+
+import time
+import urllib.request
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from tests.checker import influx_matches
+from tests.integration.streaming.conftest import Start
+from tests.integration.streaming.fleet import Fleet, LiveProducer, message
+from tests.integration.streaming.harness import LENGTH, assert_exact, kafka_config, wait_until
+from tests.integration.streaming.moody import moody_proxy
+
+CONFLICT = "conflict-1"
+"""A device whose field is text in InfluxDB: its readings are refused there."""
+SLACK_SECONDS = 5.0
+"""By which a busy machine may be later without a fault of the server's."""
+
+
+def write_line(server: Any, line: str) -> None:
+    url = f"{server.url}/api/v2/write?org={server.org}&bucket={server.bucket}&precision=s"
+    request = urllib.request.Request(url, line.encode(), {"Authorization": f"Token {server.token}"})
+    with urllib.request.urlopen(request, timeout=10):
+        pass
+
+
+def lags(lake: Path, begin: float, end: float) -> list[float]:
+    """Of each file that was written in a time: seconds from its newest reading to the file."""
+    files = [path for path in lake.glob("readings/**/*.parquet") if begin <= path.stat().st_mtime < end]
+    newest = "select epoch(max(timestamp)) from read_parquet(?, hive_partitioning=false)"
+    found = [(path.stat().st_mtime, duckdb.sql(newest, params=[str(path)]).fetchall()[0][0]) for path in files]
+    return sorted(written - moment for written, moment in found if written - moment < 3600)  # without late ones' hours
+
+
+def median(numbers: list[float]) -> float:
+    return numbers[len(numbers) // 2]
+
+
+def test_a_server_in_trouble_delays_no_reading_of_the_lake_and_has_all_of_them_in_the_end(
+    kafka: Any,
+    own_influxdb: Any,
+    topic: str,
+    start: Start,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_long: bool,
+) -> None:
+    kafka.create_topic(topic, 2)
+    monkeypatch.setenv("INFLUX_STREAM_TOKEN", own_influxdb.token)
+    tags = "measurement_type=voltage,sensor_type=voltage,unit=volts"
+    write_line(own_influxdb, f'iot_measurements,device_id={CONFLICT},{tags} value="text" {int(time.time())}')
+    conflict = [message(CONFLICT, time.time(), 1.0)._replace(payload=voltage(CONFLICT)) for _ in range(1)]
+    with moody_proxy(own_influxdb.url) as proxy:
+        sink = {
+            "url": proxy.url,
+            "org": own_influxdb.org,
+            "bucket": own_influxdb.bucket,
+            "token": "env:INFLUX_STREAM_TOKEN",
+        }
+        config = kafka_config(tmp_path, kafka.bootstrap_servers, topic, sinks={"influxdb": sink})
+        messages = chain(conflict, Fleet(30, seed=5).messages())
+        with start(config) as job, LiveProducer(kafka.bootstrap_servers, topic, 400, messages) as producer:
+            job.wait_more(2000)
+            phases = {"fine": (0.0, time.time())}
+            for mood in (503, 429, 401, "hung"):
+                begun, answered = time.time(), proxy.answers[mood] if isinstance(mood, int) else 0
+                proxy.awake.clear()
+                proxy.mood = mood
+                job.wait_more(1500 if not is_long else 6000)
+                if isinstance(mood, int):
+                    wait_until(lambda: proxy.answers[mood] > answered, f"an answer {mood}", job=job)  # noqa: B023
+                phases[str(mood)] = (begun, time.time())
+            own_influxdb.stop()
+            proxy.mood = None
+            proxy.awake.set()
+            begun = time.time()
+            job.wait_more(1500)
+            job.kill()
+        with start(config) as job:
+            job.wait_more(1500)
+            wait_until(lambda: time.time() - begun > (60 if is_long else 0), "a minute without a server", job=job)
+            phases["stopped"] = (begun, time.time())
+            acknowledged = producer.finish()
+            own_influxdb.start()
+            job.settle(acknowledged)
+            closed = datetime.now(UTC)
+            verdict = lambda: influx_matches(own_influxdb, job.lake, lengths=[LENGTH], closed_before=closed)  # noqa: E731
+            wait_until(lambda: verdict().ok, lambda: f"InfluxDB as the lake: {verdict()}", job=job, pause=1.0)
+            assert job.stop().code == 0
+    assert_exact(job.lake, acknowledged)
+    rejects = f"read_parquet('{job.lake}/rejects/**/*.parquet', hive_partitioning=false)"
+    refused = duckdb.sql(f"select device_id, count(*) from {rejects} where reason = 'refused_by_sink' group by all")
+    assert refused.fetchall() == [(CONFLICT, 1)]
+    measured = {phase: lags(job.lake, *span) for phase, span in phases.items()}
+    fine = median(measured.pop("fine"))
+    del measured["stopped"]  # the restart of the job is in it
+    late = {phase: median(found) for phase, found in measured.items() if median(found) > 2 * fine + SLACK_SECONDS}
+    assert not late, (fine, late)
+
+
+def voltage(device: str) -> bytes:
+    moment = datetime.now(UTC).isoformat()
+    return (
+        f'{{"device_id":"{device}","timestamp":"{moment}","sensor_type":"voltage","value":12,"unit":"volts"}}'.encode()
+    )
