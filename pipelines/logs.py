@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from typing import TextIO
 
-_REPORTED = ("apache_beam.runners.common", "apache_beam.runners.worker.sdk_worker")
+_LOG = logging.getLogger(__name__)
+
+_REPORTED = (
+    "apache_beam.runners.common",
+    "apache_beam.runners.worker.sdk_worker",
+    "apache_beam.runners.worker.data_plane",
+)
 """They log an error of a worker with its traceback, once or more, before the job's own error reports it."""
 _NOISE = "apitools not found"
 """Beam misses Google's client libraries at import, which nothing here uses."""
@@ -50,6 +57,8 @@ def show_logs(*, tracebacks: bool) -> None:
     if not tracebacks:
         handler.setFormatter(_OneLine())
         handler.addFilter(lambda record: not record.name.startswith(_REPORTED))
+        # A runner's message of a bundle that failed; the job's error says it in words.
+        handler.addFilter(lambda record: record.name != "root" or _TRACEBACK not in record.getMessage())
         handler.addFilter(lambda record: not record.getMessage().startswith(_NOISE))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
 
@@ -57,5 +66,16 @@ def show_logs(*, tracebacks: bool) -> None:
 @contextmanager
 def without_tracebacks() -> Iterator[None]:
     """Keeps tracebacks that workers in this process print out of stderr; the job's error says it in words."""
-    with redirect_stderr(_WithoutTracebacks(sys.stderr)):  # type: ignore[type-var]
-        yield
+    before, threading.excepthook = threading.excepthook, _one_line
+    try:
+        with redirect_stderr(_WithoutTracebacks(sys.stderr)):  # type: ignore[type-var]
+            yield
+    finally:
+        threading.excepthook = before
+
+
+def _one_line(failed: threading.ExceptHookArgs) -> None:
+    """What a thread ended with; a connection that a worker loses when its runner ends is nobody's business."""
+    if not failed.exc_type.__module__.startswith("grpc"):
+        name = failed.thread.name if failed.thread is not None else "?"
+        _LOG.warning("the thread %s ended with %s: %s", name, failed.exc_type.__name__, failed.exc_value)

@@ -15,12 +15,15 @@ from apache_beam.options.pipeline_options import (
 )
 
 from telebeam.pipelines.problems import did_you_mean
+from telebeam.pipelines.runtimes import flink_options
 from telebeam.pipelines.runtimes.prism import find_prism
 from telebeam.transforms.errors import ConfigurationError
 
 BATCH, STREAM = "batch", "stream"
 MAX_WORKERS = 256
 """Threads of the local runner; more than this is a slip of the finger, and each costs memory."""
+
+_HERE = ("127.0.0.1", "localhost")
 
 _LOCAL_RUNNER = "telebeam.pipelines.local_runner.LocalRunner"
 
@@ -34,16 +37,6 @@ PRISM_SERVER, EMBEDDED_FLINK = "prism", "flink"
 _QUICK_START = "--experiments=disable_logging_submission_environment"
 """Beam asks pip for a list of all that is installed, to be logged: two seconds for a worker that is this process."""
 
-_FLINK_STREAMING = (
-    "--checkpointing_interval=2000",
-    # Without it a job may never emit anything: the first checkpoint catches Impulse's bundle.
-    "--finish_bundle_before_checkpointing",
-    "--max_bundle_time_mills=100",
-    "--parallelism=1",
-    "--number_of_execution_retries=3",
-    "--execution_retry_delay=2000",
-)
-
 
 @dataclass(frozen=True)
 class RunnerChoice:
@@ -56,6 +49,7 @@ class RunnerChoice:
         options: For Beam.
         engine: What has to be started first: PRISM_SERVER, EMBEDDED_FLINK or nothing.
         location: Where the engine's program is.
+        boots_workers: Whether the script that starts workers is to be written.
     """
 
     name: str
@@ -64,6 +58,7 @@ class RunnerChoice:
     options: tuple[str, ...]
     engine: str = ""
     location: str = ""
+    boots_workers: bool = False
 
 
 def choose_runner(name: str, mode: str, options: list[str]) -> RunnerChoice:
@@ -109,16 +104,41 @@ def _streaming(name: str, given: Namespace, options: Sequence[str]) -> RunnerCho
 
 def _flink(given: Namespace, options: Sequence[str]) -> RunnerChoice:
     """A job server that runs, a cluster by its address, or an embedded Flink for this machine."""
-    environment = () if _is_given(options, "environment_type") else ("--environment_type=LOOPBACK",)
-    ours = tuple(
-        option for option in _FLINK_STREAMING if not _is_given(options, option.split("=")[0].removeprefix("--"))
-    )
-    ours = ("--streaming", *environment, *ours, *options)
+    ours = ("--environment_type=LOOPBACK", *flink_options.STREAMING)
+    boots = _boots_workers(given)
     if given.job_endpoint:
-        return RunnerChoice("flink", f"Flink behind the job server {given.job_endpoint}", "PortableRunner", ours)
-    if _is_given(options, "flink_master") and given.flink_master not in ("[local]", "[auto]"):
-        return RunnerChoice("flink", f"Flink at {given.flink_master}", "FlinkRunner", ours)
-    return RunnerChoice("flink", "an embedded Flink on this machine", "PortableRunner", ours, EMBEDDED_FLINK)
+        description, runner, engine = f"Flink behind the job server {given.job_endpoint}", "PortableRunner", ""
+    elif _is_given(options, "flink_master") and given.flink_master not in ("[local]", "[auto]"):
+        description, runner, engine = f"Flink at {given.flink_master}", "FlinkRunner", ""
+    else:
+        description, runner, engine = "an embedded Flink on this machine", "PortableRunner", EMBEDDED_FLINK
+    if not engine:
+        ours = (*ours, *flink_options.RETRIES)
+    whole = ("--streaming", _QUICK_START, *flink_options.unless_given(ours, options), *options)
+    return RunnerChoice("flink", description, runner, whole, engine, boots_workers=boots)
+
+
+def _boots_workers(given: Namespace) -> bool:
+    """Whether the script that starts workers is ours to write.
+
+    Raises:
+        ConfigurationError: The user has to say where workers come from, and has not.
+    """
+    if given.environment_config or given.environment_options or given.environment_type not in ("PROCESS", "EXTERNAL"):
+        return False
+    if given.environment_type == "EXTERNAL":
+        raise ConfigurationError(
+            "--environment_type=EXTERNAL: expected the address of a worker pool in --environment_config",
+            "python -m apache_beam.runners.worker.worker_pool_main --service_port=50000, "
+            "and --environment_config=127.0.0.1:50000",
+        )
+    where = given.job_endpoint or ("" if given.flink_master in ("[local]", "[auto]") else given.flink_master)
+    if where and where.removeprefix("http://").rpartition(":")[0] not in _HERE:
+        raise ConfigurationError(
+            f"--environment_type=PROCESS: the workers of {where} start by a script there; expected --environment_config",
+            """--environment_config='{"command": "/path/to/boot.sh"}', or leave it out for a Flink on this machine""",
+        )
+    return True
 
 
 def _direct(given: Namespace, options: Sequence[str]) -> RunnerChoice:
@@ -153,6 +173,11 @@ def _known_to_beam(name: str) -> str:
             did_you_mean(name, names) or "leave --runner out for direct",
         )
     return found
+
+
+def is_flink(choice: RunnerChoice) -> bool:
+    """Whether a job runs on Flink."""
+    return choice.name == "flink" or choice.beam_runner.rpartition(".")[2] == "FlinkRunner"
 
 
 def is_dataflow(choice: RunnerChoice) -> bool:
@@ -196,4 +221,4 @@ def _parsed(options: Sequence[str]) -> Namespace:
 
 
 def _is_given(options: Sequence[str], name: str) -> bool:
-    return any(text.split("=")[0] == f"--{name}" for text in options)
+    return flink_options.given(options, name)

@@ -6,17 +6,45 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
 from telebeam.io import storage
+from telebeam.io.streams.feed import Partition
 from telebeam.io.streams.job import StreamJob
 from telebeam.io.streams.journal import Counts, journals
 from telebeam.io.streams.notices import NEVER
 from telebeam.pipelines.sources import Lag
 from telebeam.transforms.errors import TelebeamError
 from telebeam.transforms.metrics import LOCAL
+
+LAG_SECONDS = 1.0
+"""How long a broker may take to tell the lag: one that is away must not keep a job from ending."""
+
+
+class _Soon:
+    """Asks for the lag and does not wait for long; while a question is open no other one is asked.
+
+    Args:
+        lag: Asks the broker.
+    """
+
+    def __init__(self, lag: Lag) -> None:
+        self._lag = lag
+        self._open: threading.Thread | None = None
+
+    def answer(self, positions: Mapping[Partition, int]) -> int | None:
+        """The lag; None where it is not told in time."""
+        if self._open is not None and self._open.is_alive():
+            return None
+        found: list[int | None] = []
+        self._open = threading.Thread(
+            target=lambda: found.append(self._lag(positions)), name="telebeam-lag", daemon=True
+        )
+        self._open.start()
+        self._open.join(LAG_SECONDS)
+        return found[0] if found else None
 
 
 class StatusLine:
@@ -47,7 +75,7 @@ class StatusLine:
     ) -> None:
         self._job = job
         self._counts = counts
-        self._lag = lag
+        self._lag = _Soon(lag)
         self._every = every
         self._stream = stream or sys.stderr
         self._quiet = quiet
@@ -73,7 +101,7 @@ class StatusLine:
 
     def _end(self) -> None:
         self._stop.set()
-        self._thread.join()
+        self._thread.join(LAG_SECONDS)
 
     def _run(self) -> None:
         while not self._stop.wait(self._every):
@@ -94,7 +122,7 @@ class StatusLine:
         local = LOCAL.snapshot()
         return {
             "seconds": round(time.monotonic() - self._began, 1),
-            "lag": self._lag(positions),
+            "lag": self._lag.answer(positions),
             "watermark_delay_seconds": round(time.time() - min(newest) / 1e6, 1) if newest else None,
             "balance": {
                 "in": counts.rows_in,

@@ -26,13 +26,13 @@ from telebeam.io.streams.outstanding import outstanding
 from telebeam.pipelines.batch import Balance, Outcome, readable
 from telebeam.pipelines.graph import build_stream
 from telebeam.pipelines.preflight import check_influx_for_stream, check_lake
-from telebeam.pipelines.runners import RunnerChoice, pipeline_options
+from telebeam.pipelines.runners import RunnerChoice, is_flink, pipeline_options
 from telebeam.pipelines.runtimes.engines import engine
 from telebeam.pipelines.sources import feeds_of, lag_of, readers_of
 from telebeam.pipelines.spec import PipelineSpec
 from telebeam.pipelines.status import StatusLine
 from telebeam.transforms.checking import Checks
-from telebeam.transforms.errors import AwayError, ConfigurationError, SourceError
+from telebeam.transforms.errors import AwayError, ConfigurationError, SinkError, SourceError
 from telebeam.transforms.metrics import LOCAL
 
 _LOG = logging.getLogger(__name__)
@@ -114,17 +114,24 @@ def run_stream(spec: PipelineSpec, choice: RunnerChoice, *, status_every: float 
         if readers is None:
             return _outcome(choice, run)
         job = replace(job, readers=readers)
-        options = stack.enter_context(engine(choice))
+        options = stack.enter_context(engine(choice, job.readers))
         status = StatusLine(job, run.counts, lag_of(spec.source), status_every, quiet=quiet)
         stack.enter_context(status)
         try:
             pipeline = beam.Pipeline(options=pipeline_options(options))
-            build_stream(pipeline, job)
+            build_stream(pipeline, job, by_timer=is_flink(choice))
             _attend(pipeline.run(), job, root, told)
         except Exception as error:
             raise readable(error) from error
         status.finish(run.counts())
+        _end_quietly()
     return _outcome(choice, run)
+
+
+def _end_quietly() -> None:
+    """From here on Beam's threads may find their engine gone, which is no news."""
+    threading.excepthook = lambda _: None
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
 
 
 def _outcome(choice: RunnerChoice, run: _Run) -> Outcome:
@@ -166,19 +173,20 @@ def _attend(result: Any, job: StreamJob, root: storage.Location, told: threading
     Raises:
         Exception: What the job failed with.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="telebeam-wait") as executor:
-        end: Future[Any] = executor.submit(result.wait_until_finish)
-        while not _is_done(end, POLL_SECONDS) and not told.is_set():
-            if ended_readers(root, job.pipeline, job.run) == job.readers:
-                _wait_for_stages(job, root, end, told)
-                break
-        if told.is_set() and not end.done():
-            _drain(job, root, end)
-        if not _is_done(end, GRACE_SECONDS):  # some runners go on when there is nothing left to do
-            with suppress(Exception):
-                result.cancel()
-            return
+    executor = ThreadPoolExecutor(1, thread_name_prefix="telebeam-wait")
+    end: Future[Any] = executor.submit(result.wait_until_finish)
+    executor.shutdown(wait=False)  # where the job is cut off, the wait ends with its engine
+    while not _is_done(end, POLL_SECONDS) and not told.is_set():
+        if ended_readers(root, job.pipeline, job.run) == job.readers:
+            _wait_for_stages(job, root, end, told)
+            break
+    if told.is_set() and not end.done():
+        _drain(job, root, end)
+    if _is_done(end, GRACE_SECONDS):
         end.result()
+        return
+    with suppress(Exception):  # some runners go on when there is nothing left to do
+        result.cancel()
 
 
 def _is_done(end: Future[Any], seconds: float) -> bool:
@@ -194,7 +202,10 @@ def _wait_for_stages(job: StreamJob, root: storage.Location, end: Future[Any], t
 
 def _drain(job: StreamJob, root: storage.Location, end: Future[Any]) -> None:
     """Tells the readers to file what they have, and waits for it."""
-    drain(root, job.pipeline, job.run)
+    try:
+        drain(root, job.pipeline, job.run)
+    except SinkError as error:  # readers of this process were told before
+        _LOG.warning("%s; workers elsewhere do not hear that the job is to end", error.message)
     deadline = time.monotonic() + DRAIN_SECONDS
     while not _is_done(end, POLL_SECONDS) and ended_readers(root, job.pipeline, job.run) < job.readers:
         if time.monotonic() > deadline:

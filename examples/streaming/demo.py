@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,21 +21,28 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
+import pyarrow.parquet as pq
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from benchmarks.streaming.live import PointWatch, file_delays, follow, reporting, wait_for_files
-from benchmarks.streaming.messages import Fleet
+from benchmarks.streaming.live import PointWatch, file_delays, wait_for_files
 from benchmarks.streaming.servers import PARTITIONS, Servers, running_servers
 from benchmarks.streaming.stream_job import StreamJob
 from benchmarks.streaming.watch import LakeWatch, MemoryWatch, Repeating, percentiles
-from telebeam.transforms.errors import TelebeamError
+from telebeam.transforms.errors import JobError, TelebeamError
 from tests.checker import check, influx_matches, read_acknowledged, windows_match
 from tests.checking.influxdb import READINGS, WINDOWS
 
 TOPIC = "iot-telemetry"
-SAMPLED = 8
+ACKNOWLEDGED = "acknowledged.arrow"
+DEVICES = 1000
+FAULTS = "out_of_range=0.002,malformed=0.001,missing=0.001,future=0.0005"
+SAMPLED, WINDOWS_SAMPLED = 4, 20
+"""Devices whose points and windows are looked for in InfluxDB."""
+CATCH_UP_SECONDS = 10
+"""What is left out of the delays: the job takes what came while it started."""
 DISORDER_SECONDS = 2
 SETTLE_SECONDS = 300
+Process = subprocess.Popen[bytes]
 _BARS = " ▁▂▃▄▅▆▇█"
 _WIDTH = 72
 
@@ -106,26 +114,51 @@ class Seen:
     stop_seconds: float = 0.0
 
 
-def run(servers: Servers, job: StreamJob, acknowledged: Path, *, seconds: float, rate: float) -> Seen:
-    """Lets the fleet report and the job follow it; ends both; lets the job close what is open."""
-    fleet = Fleet()
+@contextmanager
+def fleet(telebeam: list[str], servers: Servers, folder: Path, *, seconds: float, rate: float) -> Iterator[Process]:
+    """A simulated fleet that reports now, for a time; it is ended where that is not waited for."""
+    where = ["--to", f"kafka:{servers.bootstrap_servers}/{TOPIC}", "--acknowledged", str(folder / ACKNOWLEDGED)]
+    what = ["--devices", str(DEVICES), "--duration", f"{seconds:g}s", "--faults", FAULTS, "--seed", "7"]
+    with (folder / "fleet.log").open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603 - a list, no shell
+            [*telebeam, "simulate", *what, "--live", "--rate", f"{rate:g}", *where], cwd=folder,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+    if process.returncode:
+        raise JobError(f"the simulator ended with {process.returncode}: {(folder / 'fleet.log').read_text()[-500:]}")
+
+
+def run(servers: Servers, job: StreamJob, *, seconds: float, rate: float) -> Seen:
+    """Lets a fleet report and the job follow it; ends the job; lets it close what is open."""
     files = LakeWatch(job.lake)
-    _say(f"the job starts, and a fleet of {len(fleet.devices):,} devices begins to report {rate:,.0f} readings/s")
     began = time.time()
+    _say(f"the job starts, and {DEVICES:,} devices begin to report {rate:,.0f} readings/s for {seconds:.0f} s")
     with job.running("--status-every", "10s") as process:
-        with reporting(servers, TOPIC, rate=rate, seconds=seconds + 60, acknowledged=acknowledged):
+        with fleet(list(job.telebeam), servers, job.folder, seconds=seconds, rate=rate) as reporting:
             wait_for_files(job, process, files)
+            first = files.files()[0]
+            _say(f"first file after {first.seen - began:.1f} s")
+            devices = pq.read_table(first.path, columns=["device_id"])["device_id"].unique().to_pylist()
+            since = time.time() + CATCH_UP_SECONDS
             seen = Seen(
-                Lag(servers, job.name), files,
-                PointWatch(servers, READINGS, fleet.devices[:: 1000 // SAMPLED][:SAMPLED], "-15s"),
-                PointWatch(servers, WINDOWS, fleet.devices[::50], "-150s", 60),
-                MemoryWatch(process.pid), time.time() + min(15, seconds / 4),
+                Lag(servers, job.name), files, PointWatch(servers, READINGS, devices[:SAMPLED], since),
+                PointWatch(servers, WINDOWS, devices[:WINDOWS_SAMPLED], since - 60, 60),
+                MemoryWatch(process.pid), since,
             )  # fmt: skip
-            _say(f"first file after {files.files()[0].seen - began:.1f} s; following for {seconds:.0f} s")
             with ExitStack() as stack:
                 for watch in (seen.files, seen.points, seen.windows):
                     stack.enter_context(Repeating(0.1, watch))
-                follow(job, process, seconds, lambda: _each_second(seen))
+                while reporting.poll() is None:
+                    job.check_alive(process)
+                    _each_second(seen)
+                    time.sleep(1)
+            seen.points.look_at_all()
         _say("the fleet falls silent; the job is told to end")
         seen.stop_seconds = job.stop(process)
     _say("and once more to the topic's end: it goes on where it stopped and closes the last windows")
@@ -141,19 +174,20 @@ def _each_second(seen: Seen) -> None:
         sys.stderr.write(f"\r  sent {seen.lag.sent[-1]:,}, of it not yet in the lake {seen.lag.seen[-1]:,}   ")
 
 
-def report(servers: Servers, job: StreamJob, acknowledged: Path, seen: Seen) -> bool:
+def report(servers: Servers, job: StreamJob, seen: Seen) -> bool:
     """Prints what happened, and whether nothing is wrong."""
     _say("checking: every acknowledged message against the lake, every window against DuckDB, InfluxDB by samples")
-    verdict = check(read_acknowledged(acknowledged), job.lake)
+    verdict = check(read_acknowledged(job.folder / ACKNOWLEDGED), job.lake)
     windows = windows_match(job.lake)
     database = servers.influxdb
-    influx = influx_matches(database, job.lake, devices=Fleet().devices[::100]) if database is not None else None
+    influx = influx_matches(database, job.lake, devices=seen.points.devices) if database is not None else None
     filed, pointed = percentiles(file_delays(seen.files, seen.since)), percentiles(seen.points.delays(seen.since))
     closed = percentiles(seen.windows.delays(seen.since - 60, 60 + DISORDER_SECONDS))
     files = list(job.lake.glob("readings/**/*.parquet"))
     rows = {
         "messages acknowledged": f"{verdict.messages:,}  (some {seen.lag.rate:,.0f} a second)",
-        "in the lake": f"{verdict.readings:,} readings + {verdict.rejects:,} rejects, in {len(files)} files",
+        "in the lake": f"{verdict.readings:,} readings in {len(files)} files, and {verdict.rejects:,} rejects",
+        "rejects": ", ".join(f"{reason} {count:,}" for reason, count in verdict.reasons.items()) or "none",
         "event → file in the lake": _delays(filed),
         "event → point in InfluxDB": _delays(pointed),
         "window closed → in InfluxDB": _delays(closed),
@@ -203,7 +237,7 @@ def _interrupted(*_: object) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the demo; 0 if the checker found nothing wrong."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=120, help="how long the job is watched (120)")
+    parser.add_argument("--seconds", type=float, default=120, help="how long the fleet reports (120)")
     parser.add_argument("--rate", type=float, default=20_000, help="readings a second (20000)")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the lake and the logs there")
     options = parser.parse_args(arguments)
@@ -230,9 +264,8 @@ def _demo(servers: Servers, telebeam: list[str], folder: Path, seconds: float, r
         telebeam, folder, kafka, sinks=servers.influx_settings(), environment=servers.environment, name="fleet",
         time={"max_out_of_orderness": f"{DISORDER_SECONDS}s"},
     )  # fmt: skip
-    acknowledged = folder / "acknowledged.arrow"
-    seen = run(servers, job, acknowledged, seconds=seconds, rate=rate)
-    return 0 if report(servers, job, acknowledged, seen) else 1
+    seen = run(servers, job, seconds=seconds, rate=rate)
+    return 0 if report(servers, job, seen) else 1
 
 
 if __name__ == "__main__":

@@ -7,13 +7,19 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeVar
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import admin as admin_module
+from confluent_kafka.admin import AdminClient
 
 from telebeam.io.kafka.client import admin_settings, make_client
 from telebeam.io.kafka.errors import UNKNOWN, ErrorListener, refusal
 from telebeam.io.kafka.spec import ClientValue
 from telebeam.transforms.errors import AwayError, JobError, SourceError
+
+_ADMIN: Any = admin_module  # does not export its names as strict types want it
+OffsetSpec: Any = _ADMIN.OffsetSpec
+"""``earliest()``, ``latest()``, ``for_timestamp(milliseconds)``."""
+NewTopic: Any = _ADMIN.NewTopic
 
 ANSWER_SECONDS = 5.0
 """How long an answer may take before the broker counts as away."""
@@ -79,11 +85,10 @@ class Cluster:
         found = self._answers(asked, may_miss=may_miss)
         return {name: Topic(name, _digits(it.topic_id), len(it.partitions)) for name, it in found.items()}
 
-    def ask_offsets(self, specs: Mapping[Place, OffsetSpec]) -> Mapping[TopicPartition, Future[Any]]:
+    def ask_offsets(self, specs: Mapping[Place, Any]) -> Mapping[TopicPartition, Future[Any]]:
         """A question about offsets that is under way; :meth:`offsets` takes the answer."""
         wanted = {TopicPartition(*place): spec for place, spec in specs.items()}
-        level = IsolationLevel.READ_COMMITTED
-        return self._admin.list_offsets(wanted, isolation_level=level, request_timeout=ANSWER_SECONDS)
+        return self._admin.list_offsets(wanted, request_timeout=ANSWER_SECONDS)
 
     def offsets(self, asked: Mapping[TopicPartition, Future[Any]], *, may_miss: bool = False) -> dict[Place, int]:
         """The offsets by partition; -1 where no record is so late.  Waits for the answer.
@@ -102,7 +107,7 @@ class Cluster:
         return {place: answer.offset for place, answer in found.items()}
 
     def edges(self, places: Iterable[Place]) -> tuple[dict[Place, int], dict[Place, int]]:
-        """Where each partition's log begins and where it ends.
+        """Where each partition's log begins and where it ends, transactions that are under way included.
 
         Raises:
             JobError: As :meth:`offsets`.
@@ -163,7 +168,7 @@ def patiently(
         question: Raises :class:`AwayError` where there is no answer.
         complain: Gets what is waited for.
         pause: Waits so many seconds; true where waiting is to end.
-        seconds: How long it is asked; without end where nothing is given.
+        seconds: How long it may take, the last answer included; without end where nothing is given.
         clock: Seconds that only grow.
 
     Raises:
@@ -175,7 +180,7 @@ def patiently(
             return question()
         except AwayError as error:
             wait = _BACK_OFF_SECONDS[min(tries, len(_BACK_OFF_SECONDS) - 1)]
-            if seconds is not None and clock() - began + wait > seconds:
+            if seconds is not None and clock() - began + wait + ANSWER_SECONDS > seconds:
                 raise
             complain(f"{error.message}; waiting for it")
             if pause(wait):

@@ -67,7 +67,7 @@ def by_partition(messages: Sequence[Message], topics: Sequence[str]) -> Iterator
     count = len(messages)
     owner = np.fromiter(map(Message.partition, messages), np.int64, count)
     if len(topics) > 1:
-        codes = {topic: code << 32 for code, topic in enumerate(topics)}
+        codes: dict[str | None, int] = {topic: code << 32 for code, topic in enumerate(topics)}
         owner |= np.fromiter(map(codes.__getitem__, map(Message.topic, messages)), np.int64, count)
     columns = _columns(messages)
     low, high = int(owner.min()), int(owner.max())

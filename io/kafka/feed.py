@@ -29,6 +29,8 @@ LINGER_SECONDS = 0.02
 """How long a poll goes on after its first message; it bounds the polls of a slow stream to fifty a second."""
 DISCOVERY_SECONDS = 10.0
 """How often new partitions and the ends of idle ones are looked for."""
+CLOSING_SECONDS = 2.0
+"""How long the client is waited for when it closes: with a commit on its way to a broker that is away it takes 60 s."""
 _CONFIRM_SECONDS = 0.1
 """How much longer than its time a poll may take to have its topics confirmed."""
 
@@ -73,7 +75,8 @@ class KafkaFeed:
         self._progress: dict[Place, Progress] = {}
         self._waiting: dict[Place, Beginning] = {}
         self._broken: set[Place] = set()
-        self._held: list[Polled] = []
+        self._held: list[Polled] = []  # received, and not yet confirmed
+        self._kept: list[Polled] = []  # of topics that are gone, and may come back
         self._troubles = 0
         self._consumer: Any = None
         self._cluster: Any = None
@@ -124,22 +127,24 @@ class KafkaFeed:
         """How many records the broker has that were not polled yet, as last known."""
         for place, progress in self._progress.items():
             progress.end = max(progress.end, self._cached_end(place))
-        held = sum(polled.envelopes.num_rows for polled in self._held)
+        held = sum(polled.envelopes.num_rows for polled in (*self._held, *self._kept))
         return held + sum(progress.behind for progress in self._progress.values())
 
     def drained(self, partition: Partition) -> bool:
         """Whether the broker has said, and not long ago, that a partition has nothing more for now."""
         progress = self._of(partition)
-        if progress is None or any(polled.partition == partition for polled in self._held):
+        if progress is None:
             return False
         if progress.place.topic in self._watch.absent:
             return True
+        if any(polled.partition == partition for polled in (*self._held, *self._kept)):
+            return False
         progress.end = max(progress.end, self._cached_end(progress.place))
         return progress.is_drained(time.monotonic() - 2.5 * self._discovery_seconds)
 
     def finished(self) -> bool:
         """Whether a bounded read has delivered everything up to its end; never for an unbounded one."""
-        if self._spec.until is None or self._consumer is None or self._held or self._waiting:
+        if self._spec.until is None or self._consumer is None or self._held or self._kept or self._waiting:
             return False
         return all(progress.is_finished for progress in self._progress.values())
 
@@ -158,9 +163,11 @@ class KafkaFeed:
         """Ends the connection, and a wait for the broker that another thread is in; a second time does nothing."""
         self._closing.set()
         consumer, self._consumer, self._cluster = self._consumer, None, None
-        self._held = []
+        self._held, self._kept = [], []
         if consumer is not None:
-            consumer.close()
+            closing = threading.Thread(target=consumer.close, name="telebeam-kafka-close", daemon=True)
+            closing.start()
+            closing.join(CLOSING_SECONDS)
 
     def _of(self, partition: Partition) -> Progress | None:
         found = (it for it in self._progress.values() if it.partition == partition)
@@ -247,7 +254,7 @@ class KafkaFeed:
 
     def _confirmed(self, deadline: float) -> list[Polled]:
         """Hands out what is held of topics that are still the same; sees to those that are not."""
-        if not self._held and self._watch.is_idle:
+        if not self._held and not self._kept and self._watch.is_idle:
             return []
         if not self._watch.is_asked:
             self._watch.ask(self._progress)
@@ -260,9 +267,15 @@ class KafkaFeed:
             if place in self._progress:
                 self._progress[place].hear(end, time.monotonic())
         absent = {self._watch.topics[name].stream for name in self._watch.absent}
-        confirmed = [polled for polled in self._held if polled.partition.stream not in absent]
-        self._held = [polled for polled in self._held if polled.partition.stream in absent]
-        return confirmed
+        confirmed: dict[Partition, Polled] = {}
+        kept = []
+        for polled in (*self._kept, *self._held):
+            if polled.partition.stream in absent or polled.partition in confirmed:
+                kept.append(polled)
+            else:
+                confirmed[polled.partition] = polled
+        self._held, self._kept = [], kept
+        return list(confirmed.values())
 
     def _follow(self, change: Change) -> None:
         """Reads what has appeared, and forgets what was deleted."""
@@ -276,6 +289,7 @@ class KafkaFeed:
             self._waiting = {place: it for place, it in self._waiting.items() if place.topic != new.name}
             self._broken.difference_update(gone)
             self._held = [polled for polled in self._held if polled.partition.stream != old.stream]
+            self._kept = [polled for polled in self._kept if polled.partition.stream != old.stream]
             self._expect(new.name, new.stream, range(new.partitions), is_new=True)
         elif not is_bounded:
             self._expect(new.name, new.stream, range(old.partitions, new.partitions), is_new=True)

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
 
 from telebeam.io.kafka.client import admin_settings, make_client, producer_settings
-from telebeam.io.kafka.cluster import ANSWER_SECONDS, PROBE_SECONDS, Cluster, patiently
+from telebeam.io.kafka.cluster import ANSWER_SECONDS, PROBE_SECONDS, Cluster, NewTopic, patiently
 from telebeam.io.kafka.errors import Complaints, ErrorListener, refusal
 from telebeam.io.kafka.spec import ClientValue, KafkaSinkSpec
 from telebeam.transforms.errors import AwayError, SinkError

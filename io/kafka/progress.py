@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from confluent_kafka.admin import OffsetSpec
-
-from telebeam.io.kafka.cluster import Cluster, Place
+from telebeam.io.kafka.cluster import Cluster, OffsetSpec, Place
 from telebeam.io.kafka.envelopes import Columns, envelopes
 from telebeam.io.kafka.spec import KafkaSourceSpec, milliseconds
 from telebeam.io.streams.feed import Partition, Polled

@@ -47,7 +47,7 @@ MANAGED: dict[str, str] = {
 """Settings of the client that are refused, with what to do instead."""
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
-_SERVER = re.compile(r"(?:[A-Za-z]+://)?(?:\[[0-9A-Fa-f:.]+\]|[^\s,:/@\[\]]+)(?::(?P<port>\d{1,5}))?")
+_SERVER = re.compile(r"(?:(?:SASL_)?(?:PLAINTEXT|SSL)://)?(?:\[[0-9A-Fa-f:.]+\]|[^\s,:/@\[\]]+)(?::(?P<port>\d{1,5}))?")
 
 
 class KafkaSourceSpec(Spec):

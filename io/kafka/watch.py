@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import OffsetSpec
 
-from telebeam.io.kafka.cluster import Cluster, Place, Topic
+from telebeam.io.kafka.cluster import Cluster, OffsetSpec, Place, Topic
 from telebeam.io.kafka.errors import Complaints
 from telebeam.transforms.errors import SourceError
 
@@ -115,6 +114,7 @@ class TopicWatch:
         Raises:
             AwayError: No broker answers.
         """
+        self._look = None  # it was asked before: its answer would be older
         return list(self._compare(self._cluster.topics(self._cluster.ask_topics(self._names), may_miss=True)))
 
     def _compare(self, found: Mapping[str, Topic]) -> Iterator[Change]:

@@ -39,6 +39,15 @@ class Unit:
     ticket: int = 0
     """Of its points on their way to InfluxDB."""
 
+    def add(self, readings: pa.RecordBatch, rejects: pa.RecordBatch, end: int) -> None:
+        """Takes what the next records gave, up to an offset."""
+        self.end = end
+        self.readings += [readings] if readings.num_rows else []
+        self.rejects += [rejects] if rejects.num_rows else []
+        rows = readings.num_rows + rejects.num_rows
+        late = readings.column("is_late").true_count
+        self.counts = self.counts.plus(Counts(rows, readings.num_rows, rejects.num_rows, 0, late))
+
 
 Content = dict[str, Callable[[], pa.Buffer]]
 """Path → what makes the file's bytes."""

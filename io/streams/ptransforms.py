@@ -13,6 +13,7 @@ from telebeam.io import storage
 from telebeam.io.streams.job import StreamJob, tell_ended
 from telebeam.io.streams.positions import TRACKER, WATERMARK, timestamp
 from telebeam.io.streams.registry import leased, release
+from telebeam.io.streams.timed import FileTimedBundles, HoldReaders, reader_keys
 
 
 @dataclass
@@ -30,18 +31,31 @@ class FileStream(beam.PTransform):
 
     Args:
         job: What to read and how.
+        by_timer: Whether timers call the readers again, as on Flink, and not resumes of a splittable DoFn; the
+            watermark stays at its beginning then, for which nothing behind asks.
     """
 
     job: StreamJob
+    by_timer: bool = False
 
     def expand(self, root: Any) -> Any:
         """The notices."""
+        if self.by_timer:
+            return self._by_timer(root)
         read = beam.ParDo(_FileBundles(self.job))
         return (
             root
             | "Readers" >> beam.Create(list(range(self.job.readers)))
             | "SpreadReaders" >> beam.Reshuffle()
             | "FileBundles" >> read.with_output_types(bytes)
+        )
+
+    def _by_timer(self, root: Any) -> Any:
+        return (
+            root
+            | "Readers" >> beam.Create(reader_keys(self.job.readers))
+            | "HoldReaders" >> beam.ParDo(HoldReaders()).with_output_types(tuple[str, bytes])
+            | "FileTimedBundles" >> beam.ParDo(FileTimedBundles(self.job)).with_output_types(bytes)
         )
 
 

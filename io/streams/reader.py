@@ -18,8 +18,9 @@ from telebeam.io.streams import receipts
 from telebeam.io.streams.clock import PartitionClock, ReaderClock
 from telebeam.io.streams.feed import Feed, Partition, Polled
 from telebeam.io.streams.filing import PartitionFiles, Unit
+from telebeam.io.streams.gathering import CHECK_ROWS, GATHER_SECONDS, gathered
 from telebeam.io.streams.job import StreamJob, is_draining
-from telebeam.io.streams.journal import Counts
+from telebeam.io.streams.journal import journals
 from telebeam.io.streams.notices import NEVER, Notice
 from telebeam.io.streams.seen import SeenIds
 from telebeam.transforms.batches import rows_of
@@ -137,20 +138,32 @@ class Reader:
                 self._live = live_points(self._job.influx)
             self._feed = self._job.feeds(self._index, self._job.readers)
             self._feed.open(self._position)
+            self._adopt()
         return self._feed
 
+    def _adopt(self) -> None:
+        """Takes up this reader's partitions that the source has no more: what is outstanding of them is told, too."""
+        for partition in journals(self._root, self._job.pipeline):
+            if partition.number % self._job.readers == self._index:
+                self._files_of(partition)
+
     def _position(self, partition: Partition) -> int | None:
+        self._clock_of(partition)
         journal = self._files_of(partition).journal
         return None if journal is None else journal.next
 
     def _files_of(self, partition: Partition) -> PartitionFiles:
         if partition not in self._files:
-            files = PartitionFiles(self._job.lake, self._root, self._job.pipeline, partition)
-            journal = files.journal
-            newest = NEVER if journal is None else journal.newest
-            self._files[partition] = files
-            self._clocks[partition] = PartitionClock(newest, self._monotonic())
+            self._files[partition] = PartitionFiles(self._job.lake, self._root, self._job.pipeline, partition)
         return self._files[partition]
+
+    def _clock_of(self, partition: Partition) -> PartitionClock:
+        # A partition that has just appeared is not yet among the feed's, and its clock was taken away again.
+        if partition not in self._clocks:
+            journal = self._files_of(partition).journal
+            newest = NEVER if journal is None else journal.newest
+            self._clocks[partition] = PartitionClock(newest, self._monotonic())
+        return self._clocks[partition]
 
     def _is_draining(self) -> bool:
         return is_draining(self._root, self._job.pipeline, self._job.run)
@@ -158,55 +171,59 @@ class Reader:
     def _read(self, feed: Feed) -> dict[Partition, Unit]:
         """Polls until it is time to file."""
         units: dict[Partition, Unit] = {}
-        rows = 0
-        began, looked = self._monotonic(), self._monotonic()
+        waiting: list[Polled] = []
+        began = looked = gathering = self._monotonic()
         windows = self._windows_passed()
         while True:
-            polled = feed.poll(POLL_SECONDS)
-            for part in polled:
-                rows += self._take(part, units)
+            for polled in feed.poll(POLL_SECONDS):
+                waiting.append(_unseen(polled, self._files_of(polled.partition).seen, self._monotonic()))
             now = self._monotonic()
-            if rows >= UNIT_ROWS or feed.finished():
-                break
-            if now - self._filed_at >= self._job.time.file_every.total_seconds() and units:
-                break
-            if not units and now - began >= IDLE_SECONDS:
-                break
-            if units and not feed.behind() and self._windows_passed(feed) != windows:
-                break
+            ripe = now - gathering >= GATHER_SECONDS or sum(p.envelopes.num_rows for p in waiting) >= CHECK_ROWS
+            if waiting and (ripe or feed.finished()):
+                self._take(waiting, units)
+                waiting, gathering = [], self._monotonic()
+            elif not waiting:
+                gathering = now
+            if not waiting and self._is_time(feed, units, began, windows):
+                return units
             if now - looked >= IDLE_SECONDS:
                 looked = now
                 if self._is_draining():
-                    break
-        return units
+                    self._take(waiting, units)
+                    return units
+
+    def _is_time(self, feed: Feed, units: dict[Partition, Unit], began: float, windows: list[int]) -> bool:
+        """Whether what was read is to be filed now, or a silent stream to be told of."""
+        if feed.finished():
+            return True
+        now = self._monotonic()
+        if not units:
+            return now - began >= IDLE_SECONDS
+        if sum(unit.counts.readings for unit in units.values()) >= UNIT_ROWS:
+            return True
+        if now - self._filed_at >= self._job.time.file_every.total_seconds():
+            return True
+        return not feed.behind() and self._windows_passed(feed) != windows
 
     def _windows_passed(self, feed: Feed | None = None) -> list[int]:
         """How many windows of each length have ended: where that changes, their last readings are filed at once."""
         clock = self._watermark.value if feed is None else self._advance(feed)
         return [clock // (seconds * 1_000_000) for seconds in self._job.lengths]
 
-    def _take(self, polled: Polled, units: dict[Partition, Unit]) -> int:
-        """Checks what was polled and keeps it for the unit; returns its readings."""
-        files, clock = self._files_of(polled.partition), self._clocks[polled.partition]
-        polled = _unseen(polled, files.seen, self._monotonic())
-        offsets = polled.envelopes.column("source_offset").to_numpy(zero_copy_only=False)
-        if files.journal is None:
-            files.begin(int(offsets[0]) if len(offsets) else polled.next)
-        unit = units.setdefault(polled.partition, Unit(polled.next, clock.newest, ticket=next(_TICKETS)))
-        readings, rejects = self._job.checks(polled.envelopes, int(self._clock() * 1e6))
-        readings, unit.newest = self._lateness.mark(readings, offsets, polled.times, unit.newest)
-        unit.end = polled.next
-        clock.newest, clock.heard = unit.newest, self._monotonic()
-        if readings.num_rows:
-            unit.readings.append(readings)
+    def _take(self, waiting: list[Polled], units: dict[Partition, Unit]) -> None:
+        """Checks what was polled and keeps it for the units."""
+        if not waiting:
+            return
+        for partition, part in gathered(waiting, self._job.checks, int(self._clock() * 1e6)).items():
+            files, clock = self._files_of(partition), self._clock_of(partition)
+            if files.journal is None:
+                files.begin(int(part.offsets[0]) if len(part.offsets) else part.next)
+            unit = units.setdefault(partition, Unit(part.next, clock.newest, ticket=next(_TICKETS)))
+            readings, unit.newest = self._lateness.mark(part.readings, part.offsets, part.times, unit.newest)
+            clock.newest, clock.heard = unit.newest, self._monotonic()
+            unit.add(readings, part.rejects, part.next)
             if self._live is not None:
                 self._live.offer(readings, unit.ticket)
-        if rejects.num_rows:
-            unit.rejects.append(rejects)
-        late = readings.column("is_late").true_count
-        rows = readings.num_rows + rejects.num_rows
-        unit.counts = unit.counts.plus(Counts(rows, readings.num_rows, rejects.num_rows, 0, late))
-        return readings.num_rows
 
     def _file(self, units: dict[Partition, Unit]) -> None:
         """Files what was read; waits for a lake that does not take it, for nothing else may be read meanwhile."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -120,7 +121,8 @@ class _Keep(beam.DoFn):
         keeper = self._keeper(seconds)
         if self._early:
             yield from (beam.pvalue.TaggedOutput(_EARLY, batch) for batch in keeper.peek(heard))
-        settled = keeper.settle(heard)
+        with _alone(self._lake.path, self._pipeline, seconds):
+            settled = keeper.settle(heard)
         if settled is not None:
             measured("windows", settled.rows)
             if settled.owed:
@@ -131,6 +133,18 @@ class _Keep(beam.DoFn):
             live = LiveWindows(self._lake, self._pipeline, self._windows[seconds])
             self._keepers[seconds] = Keeper(live, influx=self._influx, what=f"windows of {seconds} s")
         return self._keepers[seconds]
+
+
+_GUARD = threading.Lock()
+_LOCKS: dict[tuple[str, str, int], threading.Lock] = {}
+
+
+def _alone(lake: str, pipeline: str, seconds: int) -> threading.Lock:
+    """The lock of the windows of a length in this process."""
+    # Prism 2.77 was seen to run two bundles of one key side by side when notices come faster than they are worked on:
+    # each then filed the same windows with the same revision.
+    with _GUARD:
+        return _LOCKS.setdefault((lake, pipeline, seconds), threading.Lock())
 
 
 def with_notice(former: bytes | None, data: bytes) -> Heard:

@@ -4,30 +4,49 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from telebeam.pipelines.runners import EMBEDDED_FLINK, PRISM_SERVER, RunnerChoice
+from telebeam.pipelines.runners import EMBEDDED_FLINK, PRISM_SERVER, RunnerChoice, is_flink
+from telebeam.pipelines.runtimes import flink_options
 from telebeam.pipelines.runtimes.flink import running_flink
 from telebeam.pipelines.runtimes.prism_server import running_prism
+from telebeam.pipelines.runtimes.workers import process_options, worker_boot
 
 
 @contextmanager
-def engine(choice: RunnerChoice) -> Iterator[RunnerChoice]:
+def engine(choice: RunnerChoice, readers: int = 1) -> Iterator[RunnerChoice]:
     """Starts what a choice needs and gives the choice with its address; stopped at the end.
+
+    Args:
+        choice: What was chosen.
+        readers: How many work side by side.
 
     Raises:
         TelebeamError: It can't be had, or does not start.
     """
-    if choice.engine == PRISM_SERVER:
-        with running_prism(choice.location) as server:
-            yield replace(choice, options=(f"--job_endpoint={server.job_endpoint}", *choice.options))
-    elif choice.engine == EMBEDDED_FLINK:
-        with running_flink() as server:
+    with ExitStack() as stack:
+        ours: tuple[str, ...] = ()
+        if choice.engine == PRISM_SERVER:
+            ours = (f"--job_endpoint={stack.enter_context(running_prism(choice.location)).job_endpoint}",)
+        elif is_flink(choice):
+            ours = flink_options.unless_given((f"--parallelism={readers}",), choice.options)
+        if choice.engine == EMBEDDED_FLINK:
+            # It is removed after its Flink, which writes to it as long as it runs.
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="telebeam-flink-job-")))
+            server = stack.enter_context(running_flink())
             endpoints = (f"--job_endpoint={server.job_endpoint}", f"--artifact_endpoint={server.artifact_endpoint}")
-            with tempfile.TemporaryDirectory(prefix="telebeam-checkpoints-") as checkpoints:
-                backend = ("--state_backend=filesystem", f"--state_backend_storage_path={Path(checkpoints).as_uri()}")
-                yield replace(choice, options=(*endpoints, *backend, *choice.options))
-    else:
-        yield choice
+            ours += (*endpoints, *flink_options.unless_given(_settings(folder), choice.options))
+        if choice.boots_workers:
+            workers = stack.enter_context(tempfile.TemporaryDirectory(prefix="telebeam-workers-"))
+            _, config = process_options(worker_boot(Path(workers)))
+            ours += (config,)
+        yield replace(choice, options=(*ours, *choice.options))
+
+
+def _settings(folder: Path) -> tuple[str, ...]:
+    """Options of an embedded Flink that keeps its checkpoints in files, for a message of Flink's holds 5 MB."""
+    flink_options.write_settings(folder)
+    checkpoints = f"--state_backend_storage_path={(folder / 'checkpoints').as_uri()}"
+    return ("--state_backend=filesystem", checkpoints, f"--flink_conf_dir={folder}")

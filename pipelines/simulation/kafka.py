@@ -83,7 +83,7 @@ class KafkaRun:
             partial = Path(folder) / place.name
             try:
                 with partial.open("wb") as labels:
-                    for rows in self._timed(labels.write):
+                    for rows in self.timed(labels.write):
                         self._write(writer, rows, topic)
                         progress(len(rows))
                 writer.flush()
@@ -98,8 +98,12 @@ class KafkaRun:
         writer.serve()
         self.bytes += sum(map(len, payloads))
 
-    def _timed(self, label: Callable[[bytes], Any]) -> Iterator[Rows]:
-        """The readings, each when it is due, and the labels of what is handed out."""
+    def timed(self, label: Callable[[bytes], Any]) -> Iterator[Rows]:
+        """The readings, each when it is due; a record's are not cut apart.
+
+        Args:
+            label: Gets the labels of what was handed out, as JSON lines.
+        """
         self._began = self.pace.now()
         chunk_rows = self.fleet.rows if self.pace.live else TEXT_CHUNK_ROWS
         for chunk in generate(self.spec, self.fleet, chunk_rows):

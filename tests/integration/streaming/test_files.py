@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from pathlib import Path
@@ -32,7 +33,7 @@ def test_a_steady_stream_makes_a_file_a_partition_each_five_seconds_and_one_a_wi
         job.settle(acknowledged, [WINDOW])
         job.kill()
     files = Counter(
-        path.name.split("-o")[0]
+        re.findall(r"-p(\d{4})-o\d+", path.name)[-1]
         for path in job.lake.glob("readings/**/*.parquet")
         if begun <= path.stat().st_mtime <= ended
     )

@@ -55,8 +55,9 @@ def test_a_server_in_trouble_delays_no_reading_of_the_lake_and_has_all_of_them_i
     kafka.create_topic(topic, 2)
     monkeypatch.setenv("INFLUX_STREAM_TOKEN", own_influxdb.token)
     tags = "measurement_type=voltage,sensor_type=voltage,unit=volts"
-    write_line(own_influxdb, f'iot_measurements,device_id={CONFLICT},{tags} value="text" {int(time.time())}')
-    conflict = [message(CONFLICT, time.time(), 1.0)._replace(payload=voltage(CONFLICT)) for _ in range(1)]
+    long_ago = time.time() - 40 * 86_400  # in another shard: within one, a field's type is that of all devices
+    write_line(own_influxdb, f'iot_measurements,device_id={CONFLICT} value="text" {int(long_ago)}')
+    conflict = message(CONFLICT, long_ago + 60)
     with moody_proxy(own_influxdb.url) as proxy:
         sink = {
             "url": proxy.url,
@@ -65,35 +66,36 @@ def test_a_server_in_trouble_delays_no_reading_of_the_lake_and_has_all_of_them_i
             "token": "env:INFLUX_STREAM_TOKEN",
         }
         config = kafka_config(tmp_path, kafka.bootstrap_servers, topic, sinks={"influxdb": sink})
-        messages = chain(conflict, Fleet(30, seed=5).messages())
-        with start(config) as job, LiveProducer(kafka.bootstrap_servers, topic, 400, messages) as producer:
-            job.wait_more(2000)
-            phases = {"fine": (0.0, time.time())}
-            for mood in (503, 429, 401, "hung"):
-                begun, answered = time.time(), proxy.answers[mood] if isinstance(mood, int) else 0
-                proxy.awake.clear()
-                proxy.mood = mood
-                job.wait_more(1500 if not is_long else 6000)
-                if isinstance(mood, int):
-                    wait_until(lambda: proxy.answers[mood] > answered, f"an answer {mood}", job=job)  # noqa: B023
-                phases[str(mood)] = (begun, time.time())
-            own_influxdb.stop()
-            proxy.mood = None
-            proxy.awake.set()
-            begun = time.time()
-            job.wait_more(1500)
-            job.kill()
-        with start(config) as job:
-            job.wait_more(1500)
-            wait_until(lambda: time.time() - begun > (60 if is_long else 0), "a minute without a server", job=job)
-            phases["stopped"] = (begun, time.time())
-            acknowledged = producer.finish()
-            own_influxdb.start()
-            job.settle(acknowledged)
-            closed = datetime.now(UTC)
-            verdict = lambda: influx_matches(own_influxdb, job.lake, lengths=[LENGTH], closed_before=closed)  # noqa: E731
-            wait_until(lambda: verdict().ok, lambda: f"InfluxDB as the lake: {verdict()}", job=job, pause=1.0)
-            assert job.stop().code == 0
+        messages = chain([conflict], Fleet(30, seed=5).messages())
+        with LiveProducer(kafka.bootstrap_servers, topic, 400, messages) as producer:
+            with start(config) as job:
+                job.wait_more(2000)
+                phases = {"fine": (0.0, time.time())}
+                for mood in (503, 429, 401, "hung"):
+                    begun, answered = time.time(), proxy.answers[mood] if isinstance(mood, int) else 0
+                    proxy.awake.clear()
+                    proxy.mood = mood
+                    job.wait_more(1500 if not is_long else 6000)
+                    if isinstance(mood, int):
+                        wait_until(lambda: proxy.answers[mood] > answered, f"an answer {mood}", job=job)  # noqa: B023
+                    phases[str(mood)] = (begun, time.time())
+                own_influxdb.stop()
+                proxy.mood = None
+                proxy.awake.set()
+                begun = time.time()
+                job.wait_more(1500)
+                job.kill()
+            with start(config) as job:
+                job.wait_more(1500)
+                wait_until(lambda: time.time() - begun > (60 if is_long else 0), "a minute without a server", job=job)
+                phases["stopped"] = (begun, time.time())
+                acknowledged = producer.finish()
+                own_influxdb.start()
+                job.settle(acknowledged)
+                closed = datetime.now(UTC)
+                verdict = lambda: influx_matches(own_influxdb, job.lake, lengths=[LENGTH], closed_before=closed)  # noqa: E731
+                wait_until(lambda: verdict().ok, lambda: f"InfluxDB as the lake: {verdict()}", job=job, pause=1.0)
+                assert job.stop().code == 0
     assert_exact(job.lake, acknowledged)
     rejects = f"read_parquet('{job.lake}/rejects/**/*.parquet', hive_partitioning=false)"
     refused = duckdb.sql(f"select device_id, count(*) from {rejects} where reason = 'refused_by_sink' group by all")
@@ -103,10 +105,3 @@ def test_a_server_in_trouble_delays_no_reading_of_the_lake_and_has_all_of_them_i
     del measured["stopped"]  # the restart of the job is in it
     late = {phase: median(found) for phase, found in measured.items() if median(found) > 2 * fine + SLACK_SECONDS}
     assert not late, (fine, late)
-
-
-def voltage(device: str) -> bytes:
-    moment = datetime.now(UTC).isoformat()
-    return (
-        f'{{"device_id":"{device}","timestamp":"{moment}","sensor_type":"voltage","value":12,"unit":"volts"}}'.encode()
-    )

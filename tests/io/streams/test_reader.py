@@ -150,12 +150,12 @@ def test_the_same_records_are_late_however_the_reader_is_cut_off_and_goes_on(tmp
 
 
 def test_two_jobs_of_one_name_do_not_write_the_same_partition(lake: LakeSpec):
-    memory = broker()
-    first = Reader(job(lake, memory, until_end=False, most=10), 0)
+    memory = broker(records=10, partitions=1)
+    first, second = (Reader(job(lake, memory, until_end=False), 0) for _ in range(2))
     first.bundle()
-    second = Reader(job(lake, memory, until_end=False, most=10), 0)
-    second.bundle()
     memory.append(0, payload(1, START))
+    second.bundle()
+    memory.append(0, payload(2, START))
     with pytest.raises(TakenOverError, match="another job"):
         first.bundle()
 

@@ -98,7 +98,10 @@ def test_a_file_of_somebody_else_is_refused_and_an_empty_one_is_taken(tmp_path: 
 @pytest.mark.parametrize(
     ("target", "told"),
     [
-        ("kafka:localhost:9092/telemetry", "arrives with the streaming job"),
+        ("kafka:localhost:9092", "no topic"),
+        ("kafka:localhost:9092/a topic", "can't name a topic"),
+        ("kafka:localhost:x/telemetry", "expected host:port"),
+        ("kafka:user:hunter2@host:9092/telemetry", "holds a user or a password"),
         ("mqtt:broker", "expected jsonl:PATH"),
         ("fleet.jsonl", "expected jsonl:PATH"),
         ("jsonl:", "names no file"),

@@ -1,0 +1,80 @@
+"""Checks what several polls of several partitions gave in one go: a short batch costs much the same as a long one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from telebeam.io.streams.feed import Partition, Polled
+from telebeam.transforms.batches import concat, with_columns
+from telebeam.transforms.checking import Checks
+from telebeam.transforms.schema import ENVELOPES
+
+CHECK_ROWS = 50_000
+"""Records that are checked together: beyond it a batch costs no less a record."""
+GATHER_SECONDS = 0.1
+"""How long records wait for others: a reading is in InfluxDB within a few of these."""
+
+_NUMBER = "source_partition"
+
+
+class Gathered(NamedTuple):
+    """What some polls of a partition gave."""
+
+    readings: pa.RecordBatch
+    rejects: pa.RecordBatch
+    offsets: npt.NDArray[np.int64]
+    """Of the records, ascending."""
+    times: npt.NDArray[np.int64]
+    """When they were stamped, µs since 1970; -1 where nobody did."""
+    next: int
+    """Where the partition goes on."""
+
+
+def gathered(polls: Sequence[Polled], checks: Checks, now: int) -> dict[Partition, Gathered]:
+    """The readings and rejects of some polls, by partition.
+
+    Args:
+        polls: Of any partitions; those of one in their order.
+        checks: What makes readings of records.
+        now: µs since 1970.
+    """
+    of_partition: dict[Partition, list[Polled]] = {}
+    for polled in polls:
+        of_partition.setdefault(polled.partition, []).append(polled)
+    # While they are together their place among the partitions stands for the number: two streams may have the same.
+    records = concat([
+        _numbered(polled.envelopes.select(ENVELOPES.names), place)
+        for place, parts in enumerate(of_partition.values())
+        for polled in parts
+    ])  # fmt: skip
+    checked = checks(records, now)
+    numbers = [partition.number for partition in of_partition]
+    readings, rejects = _parted(checked.readings, numbers), _parted(checked.rejects, numbers)
+    found = {}
+    for (partition, parts), good, bad in zip(of_partition.items(), readings, rejects, strict=True):
+        offsets = [part.envelopes.column("source_offset").to_numpy(zero_copy_only=False) for part in parts]
+        times = np.concatenate([part.times for part in parts])
+        found[partition] = Gathered(good, bad, np.concatenate(offsets), times, parts[-1].next)
+    return found
+
+
+def _numbered(batch: pa.RecordBatch, number: int) -> pa.RecordBatch:
+    return with_columns(batch, {_NUMBER: pa.array(np.full(batch.num_rows, number, np.int32))})
+
+
+def _parted(rows: pa.RecordBatch, numbers: Sequence[int]) -> Iterator[pa.RecordBatch]:
+    """The rows of each place, in its order, with the number that stands there."""
+    places = rows.column(_NUMBER).to_numpy(zero_copy_only=False)
+    if len(places) and np.any(np.diff(places) < 0):
+        order = np.argsort(places, kind="stable")
+        rows, places = rows.take(pa.array(order)), places[order]
+    edges = np.searchsorted(places, np.arange(len(numbers) + 1))
+    for place, number in enumerate(numbers):
+        begin, end = int(edges[place]), int(edges[place + 1])
+        part = rows.slice(begin, end - begin)
+        yield part if number == place else _numbered(part, number)
