@@ -103,18 +103,13 @@ def build(pipeline: beam.Pipeline, spec: PipelineSpec, run: Run) -> dict[str, be
     return flow | _with_lake(checked.readings, rejects, spec, spec.sinks.lake, run)
 
 
-def build_stream(pipeline: beam.Pipeline, job: StreamJob, *, by_timer: bool = False) -> dict[str, beam.PCollection]:
+def build_stream(pipeline: beam.Pipeline, job: StreamJob) -> dict[str, beam.PCollection]:
     """Puts a streaming job's steps into a pipeline.
-
-    Args:
-        pipeline: Where to.
-        job: What to do.
-        by_timer: As for ``FileStream``.
 
     Returns:
         The collections by name, all of notices: ``filed`` and, where there are, ``windows``.
     """
-    flow = {"filed": pipeline | "Stream" >> FileStream(job, by_timer)}
+    flow = {"filed": pipeline | "Stream" >> FileStream(job)}
     if job.windows:
         influx = job.influx if job.influx_takes("windows") else None
         early = None if influx is None or all(each.early is None for each in job.windows) else TryInfluxDB(influx)

@@ -104,7 +104,7 @@ def _streaming(name: str, given: Namespace, options: Sequence[str]) -> RunnerCho
 
 def _flink(given: Namespace, options: Sequence[str]) -> RunnerChoice:
     """A job server that runs, a cluster by its address, or an embedded Flink for this machine."""
-    ours = ("--environment_type=LOOPBACK", *flink_options.STREAMING)
+    ours: tuple[str, ...] = ("--environment_type=LOOPBACK", *flink_options.STREAMING)
     boots = _boots_workers(given)
     if given.job_endpoint:
         description, runner, engine = f"Flink behind the job server {given.job_endpoint}", "PortableRunner", ""
@@ -135,7 +135,7 @@ def _boots_workers(given: Namespace) -> bool:
     where = given.job_endpoint or ("" if given.flink_master in ("[local]", "[auto]") else given.flink_master)
     if where and where.removeprefix("http://").rpartition(":")[0] not in _HERE:
         raise ConfigurationError(
-            f"--environment_type=PROCESS: the workers of {where} start by a script there; expected --environment_config",
+            f"--environment_type=PROCESS: a script at {where} has to start workers; expected --environment_config",
             """--environment_config='{"command": "/path/to/boot.sh"}', or leave it out for a Flink on this machine""",
         )
     return True

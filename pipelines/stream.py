@@ -26,7 +26,7 @@ from telebeam.io.streams.outstanding import outstanding
 from telebeam.pipelines.batch import Balance, Outcome, readable
 from telebeam.pipelines.graph import build_stream
 from telebeam.pipelines.preflight import check_influx_for_stream, check_lake
-from telebeam.pipelines.runners import RunnerChoice, is_flink, pipeline_options
+from telebeam.pipelines.runners import RunnerChoice, pipeline_options
 from telebeam.pipelines.runtimes.engines import engine
 from telebeam.pipelines.sources import feeds_of, lag_of, readers_of
 from telebeam.pipelines.spec import PipelineSpec
@@ -119,7 +119,7 @@ def run_stream(spec: PipelineSpec, choice: RunnerChoice, *, status_every: float 
         stack.enter_context(status)
         try:
             pipeline = beam.Pipeline(options=pipeline_options(options))
-            build_stream(pipeline, job, by_timer=is_flink(choice))
+            build_stream(pipeline, job)
             _attend(pipeline.run(), job, root, told)
         except Exception as error:
             raise readable(error) from error

@@ -18,6 +18,8 @@ CHECK_ROWS = 50_000
 """Records that are checked together: beyond it a batch costs no less a record."""
 GATHER_SECONDS = 0.1
 """How long records wait for others: a reading is in InfluxDB within a few of these."""
+GATHER_SECONDS_BEHIND = 1.0
+"""The same where the broker has more than can be checked together: who is late already gains by fewer batches."""
 
 _NUMBER = "source_partition"
 

@@ -61,17 +61,17 @@ class PositionsProvider(RestrictionProvider):
         """The tracker of a restriction."""
         return PositionsTracker(restriction)
 
-    def initial_restriction(self, element: int) -> Positions:
+    def initial_restriction(self, element: str) -> Positions:
         """Nothing is known of a reader's partitions before it is connected."""
         del element
         return {}
 
-    def restriction_size(self, element: int, restriction: Positions) -> int:
+    def restriction_size(self, element: str, restriction: Positions) -> int:
         """All readers are alike."""
         del element, restriction
         return 1
 
-    def truncate(self, element: int, restriction: Positions) -> None:
+    def truncate(self, element: str, restriction: Positions) -> None:
         """A runner that drains needs nothing more: what was read is filed."""
         del element, restriction
 

@@ -11,9 +11,9 @@ from apache_beam.utils.timestamp import MIN_TIMESTAMP, Duration
 
 from telebeam.io import storage
 from telebeam.io.streams.job import StreamJob, tell_ended
+from telebeam.io.streams.keys import reader_keys, reader_of
 from telebeam.io.streams.positions import TRACKER, WATERMARK, timestamp
 from telebeam.io.streams.registry import leased, release
-from telebeam.io.streams.timed import FileTimedBundles, HoldReaders, reader_keys
 
 
 @dataclass
@@ -31,31 +31,18 @@ class FileStream(beam.PTransform):
 
     Args:
         job: What to read and how.
-        by_timer: Whether timers call the readers again, as on Flink, and not resumes of a splittable DoFn; the
-            watermark stays at its beginning then, for which nothing behind asks.
     """
 
     job: StreamJob
-    by_timer: bool = False
 
     def expand(self, root: Any) -> Any:
         """The notices."""
-        if self.by_timer:
-            return self._by_timer(root)
         read = beam.ParDo(_FileBundles(self.job))
         return (
             root
-            | "Readers" >> beam.Create(list(range(self.job.readers)))
+            | "Readers" >> beam.Create(reader_keys(self.job.readers))
             | "SpreadReaders" >> beam.Reshuffle()
             | "FileBundles" >> read.with_output_types(bytes)
-        )
-
-    def _by_timer(self, root: Any) -> Any:
-        return (
-            root
-            | "Readers" >> beam.Create(reader_keys(self.job.readers))
-            | "HoldReaders" >> beam.ParDo(HoldReaders()).with_output_types(tuple[str, bytes])
-            | "FileTimedBundles" >> beam.ParDo(FileTimedBundles(self.job)).with_output_types(bytes)
         )
 
 
@@ -67,7 +54,8 @@ class _FileBundles(beam.DoFn):
         self._job = job
 
     @beam.DoFn.unbounded_per_element()  # type: ignore[untyped-decorator]
-    def process(self, index: int, tracker: Any = TRACKER, watermark: Any = WATERMARK) -> Iterator[Any]:
+    def process(self, key: str, tracker: Any = TRACKER, watermark: Any = WATERMARK) -> Iterator[Any]:
+        index = reader_of(key)
         with leased(self._job, index) as reader:
             bundle = reader.bundle()
         tracker.try_claim(bundle.positions)

@@ -18,7 +18,7 @@ from telebeam.io.streams import receipts
 from telebeam.io.streams.clock import PartitionClock, ReaderClock
 from telebeam.io.streams.feed import Feed, Partition, Polled
 from telebeam.io.streams.filing import PartitionFiles, Unit
-from telebeam.io.streams.gathering import CHECK_ROWS, GATHER_SECONDS, gathered
+from telebeam.io.streams.gathering import CHECK_ROWS, GATHER_SECONDS, GATHER_SECONDS_BEHIND, gathered
 from telebeam.io.streams.job import StreamJob, is_draining
 from telebeam.io.streams.journal import journals
 from telebeam.io.streams.notices import NEVER, Notice
@@ -178,8 +178,7 @@ class Reader:
             for polled in feed.poll(POLL_SECONDS):
                 waiting.append(_unseen(polled, self._files_of(polled.partition).seen, self._monotonic()))
             now = self._monotonic()
-            ripe = now - gathering >= GATHER_SECONDS or sum(p.envelopes.num_rows for p in waiting) >= CHECK_ROWS
-            if waiting and (ripe or feed.finished()):
+            if waiting and (_are_enough(waiting, now - gathering, feed.behind()) or feed.finished()):
                 self._take(waiting, units)
                 waiting, gathering = [], self._monotonic()
             elif not waiting:
@@ -294,6 +293,12 @@ class Reader:
             clock.finished = feed.finished()
         now = int(self._clock() * 1e6)
         return self._watermark.advance(list(self._clocks.values()), self._monotonic(), now)
+
+
+def _are_enough(waiting: list[Polled], seconds: float, behind: int) -> bool:
+    """Whether what was polled is to be checked now: a short batch costs much the same as a long one."""
+    patience = GATHER_SECONDS if behind < CHECK_ROWS else GATHER_SECONDS_BEHIND
+    return seconds >= patience or sum(polled.envelopes.num_rows for polled in waiting) >= CHECK_ROWS
 
 
 def _unseen(polled: Polled, seen: SeenIds, at: float) -> Polled:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +31,7 @@ def engine(choice: RunnerChoice, readers: int = 1) -> Iterator[RunnerChoice]:
         if choice.engine == PRISM_SERVER:
             ours = (f"--job_endpoint={stack.enter_context(running_prism(choice.location)).job_endpoint}",)
         elif is_flink(choice):
-            ours = flink_options.unless_given((f"--parallelism={readers}",), choice.options)
+            ours = _side_by_side(readers, choice.options)
         if choice.engine == EMBEDDED_FLINK:
             # It is removed after its Flink, which writes to it as long as it runs.
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="telebeam-flink-job-")))
@@ -43,6 +43,16 @@ def engine(choice: RunnerChoice, readers: int = 1) -> Iterator[RunnerChoice]:
             _, config = process_options(worker_boot(Path(workers)))
             ours += (config,)
         yield replace(choice, options=(*ours, *choice.options))
+
+
+def _side_by_side(readers: int, options: Sequence[str]) -> tuple[str, ...]:
+    """Options by which each reader has a subtask of its own, and as few key groups as that takes.
+
+    Flink keeps something of each resume of a splittable DoFn, for each key group: 76 kB with the 128 that are usual.
+    """
+    if flink_options.given(options, "parallelism") or flink_options.given(options, "max_parallelism"):
+        return ()
+    return (f"--parallelism={readers}", f"--max_parallelism={readers}")
 
 
 def _settings(folder: Path) -> tuple[str, ...]:

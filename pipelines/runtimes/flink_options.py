@@ -14,7 +14,8 @@ _NUMBERS = (
     "num_concurrent_checkpoints", "number_of_execution_retries", "shutdown_sources_after_idle_ms",
 )  # fmt: skip
 _TEXTS = (
-    "checkpointing_mode", "flink_conf_dir", "savepoint_path", "state_backend", "state_backend_factory", "state_backend_storage_path",
+    "checkpointing_mode", "flink_conf_dir", "savepoint_path", "state_backend", "state_backend_factory",
+    "state_backend_storage_path",
 )  # fmt: skip
 _SWITCHES = (
     "allow_non_restored_state", "externalized_checkpoints_enabled", "finish_bundle_before_checkpointing",
@@ -55,7 +56,7 @@ RESTARTS = {
     "restart-strategy.failure-rate.failure-rate-interval": "5 min",
     "restart-strategy.failure-rate.delay": "1 s",
 }
-"""Flink's settings: a worker may be killed now and then for as long as a job lives, and what always fails soon ends it."""
+"""Flink's settings: workers may be killed now and then as long as a job lives, and what always fails soon ends it."""
 
 
 def write_settings(folder: Path) -> None:

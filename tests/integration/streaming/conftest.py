@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.integration.streaming.harness import StreamingJob
+from tests.integration.streaming.warm import Warm
 
 Start = Callable[..., StreamingJob]
 
@@ -20,12 +21,20 @@ def topic(kafka: Any, request: pytest.FixtureRequest) -> str:
     return "".join(sign if sign.isalnum() else "-" for sign in request.node.name)[:80]
 
 
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """A process of a job that has its imports behind it."""
+    spare = Warm()
+    yield spare
+    spare.close()
+
+
 @pytest.fixture
-def start(prism: Path) -> Iterator[Start]:
+def start(prism: Path, warm: Warm) -> Iterator[Start]:
     """Starts jobs, as :class:`StreamingJob` is made; what still runs at the end is killed."""
     assert prism.exists()
     with ExitStack() as stack:
-        yield lambda *given, **named: stack.enter_context(StreamingJob(*given, **named))
+        yield lambda *given, **named: stack.enter_context(StreamingJob(*given, **{"warm": warm, **named}))
 
 
 @pytest.fixture

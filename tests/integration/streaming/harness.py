@@ -18,6 +18,7 @@ import yaml
 
 from tests.checker import check, windows_match
 from tests.checking.messages import Acknowledged
+from tests.integration.streaming.warm import Warm
 
 PATIENCE_SECONDS = 120.0
 """For anything that must come about: far beyond what it takes, for a busy machine is no defect."""
@@ -65,11 +66,13 @@ class StreamingJob:
         options: For the command, beside what it always gets.
         environment: Beside this process's own.
         mode: How it is run, unless as a stream.
+        warm: Gives the process, unless the job is to be the command as users start it.
     """
 
     def __init__(
         self, config: Path, *options: str, environment: Mapping[str, str] | None = None,
         mode: Sequence[str] = ("--mode", "stream", "--runner", "prism", "--status-every", "1s"),
+        warm: Warm | None = None,
     ) -> None:  # fmt: skip
         self.lake = config.parent / "lake"
         self.statuses: list[dict[str, Any]] = []
@@ -78,10 +81,14 @@ class StreamingJob:
         """All else on stderr, by lines."""
         self.summary: dict[str, Any] = {}
         """The object that it ended with."""
-        command = [str(TELEBEAM), "run", str(config), "--json", *mode, *options]
-        self.process = subprocess.Popen(
-            command, cwd=config.parent, env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        arguments = ["run", str(config), "--json", *mode, *options]
+        self.process = (
+            warm.take(arguments, config.parent, environment or {})
+            if warm is not None
+            else subprocess.Popen(
+                [str(TELEBEAM), *arguments], cwd=config.parent, env={**os.environ, **(environment or {})}, text=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+            )
         )  # fmt: skip
         self._threads = [
             threading.Thread(target=self._read, args=(self.process.stdout, self._take_result), daemon=True),

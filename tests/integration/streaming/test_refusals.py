@@ -49,7 +49,10 @@ def jobs(kafka: Any, pubsub: Any, start: Start, tmp_path: Path) -> Refusals:
     secured = kafka_config(tmp_path / "a", kafka.sasl_bootstrap_servers, "telemetry", kafka={"config": login})
     unknown = kafka_config(tmp_path / "b", kafka.bootstrap_servers, "nobody-made-it")
     missing = write_config(tmp_path / "c", {"pubsub": SUBSCRIPTION})
-    return Refusals(start(secured, environment={"KAFKA_PASSWORD": "wrong"}), start(unknown), start(missing))
+    password = {"KAFKA_PASSWORD": "wrong"}
+    return Refusals(
+        start(secured, environment=password, warm=None), start(unknown, warm=None), start(missing, warm=None)
+    )
 
 
 def test_a_wrong_password_an_unknown_topic_and_a_missing_subscription_end_the_job_at_once(jobs: Refusals) -> None:
