@@ -143,6 +143,11 @@ def _run_of(spec: PipelineSpec, mode: str, start: str | None, end: str | None) -
             f"--mode batch: source.{spec.source.kind} is a stream",
             "leave --mode out; source.kafka.until: end makes it a read that finishes",
         )
+    if mode == STREAM and not spec.source.is_stream:
+        raise ConfigurationError(
+            f"--mode stream: source.{spec.source.kind} is an archive, which ends",
+            "leave --mode out for a batch job; streams are source.kafka and source.pubsub",
+        )
 
     job = Run(datetime.now(UTC), _moment("--start", start), _moment("--end", end))
     if job.start is not None and job.end is not None and job.start >= job.end:

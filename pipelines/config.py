@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from telebeam.io.kafka.spec import REFERENCE
 from telebeam.io.secrets import resolve_secret
 from telebeam.pipelines.problems import Place, Problem, dotted, error_of, show_kind
 from telebeam.pipelines.settings import setting_at
@@ -61,13 +62,23 @@ def check_secrets(spec: PipelineSpec, path: str | Path | None = None, overrides:
     """
     root = _read(Path(path), overrides)[0] if path is not None else Node({}, Place("the configuration"))
     problems = []
-    for at, reference in _secrets(spec.model_dump(), ()):
+    for at, reference in (*_secrets(spec.model_dump(), ()), *_client_secrets(spec)):
         try:
             resolve_secret(reference)
         except ConfigurationError as error:
             problems.append(Problem(root.place_of(at), dotted(at), error.message, error.hint))
     if problems:
         raise error_of(problems)
+
+
+def _client_secrets(spec: PipelineSpec) -> list[tuple[_Path, str]]:
+    """The references among the settings that are handed through to a client, whose keys are not ours."""
+    config = {} if spec.source.kafka is None else spec.source.kafka.config
+    return [
+        (("source", "kafka", "config", key), value)
+        for key, value in config.items()
+        if isinstance(value, str) and REFERENCE.match(value)
+    ]
 
 
 def _secrets(value: Any, path: _Path) -> list[tuple[_Path, str]]:

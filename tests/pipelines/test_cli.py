@@ -121,7 +121,7 @@ def test_a_dry_run_checks_and_writes_nothing(telebeam: Callable[..., Said], good
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--mode", "stream"], "this version runs batch jobs"),
+        (["--mode", "stream"], "is an archive, which ends"),
         (["--mode", "btch"], "'btch'"),
         (["--runner", "flnk"], "did you mean flink?"),
         (["--start", "2026-01-01"], "write 2026-01-01T00:00:00Z"),

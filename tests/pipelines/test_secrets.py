@@ -84,3 +84,10 @@ def test_a_secret_that_is_there_is_fine(config, monkeypatch, tmp_path):
 
 def test_settings_without_secrets_need_none(config):
     check_secrets(load_config(config(MINIMAL)))
+
+
+def test_a_secret_among_a_clients_own_settings_is_looked_for_before_anything_starts(config):
+    kafka = "{bootstrap_servers: 'broker:9092', topics: [iot], config: {sasl.password: env:TELEBEAM_NOT_THERE}}"
+    path = config(f"pipeline: fleet\nsource:\n  kafka: {kafka}\nsinks: {{lake: {{path: lake}}}}\n")
+    with pytest.raises(ConfigurationError, match=r":3: source\.kafka\.config.*TELEBEAM_NOT_THERE"):
+        check_secrets(load_config(path), path)
