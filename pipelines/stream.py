@@ -20,6 +20,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from telebeam.io import storage
+from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.streams.job import StreamJob, drain, ended_readers
 from telebeam.io.streams.journal import Counts, journals
 from telebeam.io.streams.outstanding import outstanding
@@ -66,10 +67,16 @@ def stream_job(spec: PipelineSpec, readers: int) -> StreamJob:
         readers=readers,
         checks=Checks(spec.parse, spec.quality),
         windows=spec.windows,
-        lake=spec.sinks.lake,
+        lake=_in_full(spec.sinks.lake),
         influx=spec.sinks.influxdb,
         time=spec.time,
     )
+
+
+def _in_full(lake: LakeSpec) -> LakeSpec:
+    """The lake with a path that is the same in every folder: a worker elsewhere has its own."""
+    root = storage.locate(lake.path)
+    return lake.model_copy(update={"path": root.path}) if root.is_local else lake
 
 
 @dataclass

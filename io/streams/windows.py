@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -110,19 +111,20 @@ class _Keep(beam.DoFn):
         self._windows = {window.seconds: window for window in windows}
         self._influx = influx
         self._early = early
+        self._stage = uuid.uuid4().hex  # travels along: all instances of this stage have it, those of other runs do not
 
     def setup(self) -> None:
         self._keepers: dict[int, Keeper] = {}
 
     def process(self, element: tuple[int, bytes], state: Any = _HEARD) -> Iterator[Any]:
         seconds, data = element
-        heard = with_notice(state.read(), data)
-        state.write(msgspec.json.encode(list(heard.notices.values())))
         keeper = self._keeper(seconds)
-        if self._early:
-            yield from (beam.pvalue.TaggedOutput(_EARLY, batch) for batch in keeper.peek(heard))
-        with _alone(self._lake.path, self._pipeline, seconds):
+        with _shared(self._stage, seconds) as shared:
+            heard = shared.with_all(with_notice(state.read(), data))
+            state.write(msgspec.json.encode(list(heard.notices.values())))
+            early = keeper.peek(heard) if self._early else []
             settled = keeper.settle(heard)
+        yield from (beam.pvalue.TaggedOutput(_EARLY, batch) for batch in early)
         if settled is not None:
             measured("windows", settled.rows)
             if settled.owed:
@@ -135,16 +137,45 @@ class _Keep(beam.DoFn):
         return self._keepers[seconds]
 
 
+class _Shared:
+    """What the instances of a stage in this process have heard of a length; one of them works on it at a time.
+
+    A runner owes this to stages with state.  Prism 2.77 was seen to run bundles of one key side by side when notices
+    come faster than they are worked on: each with the state of before, so that none had heard all readers, and two
+    filed the same windows with the same revision.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._heard = Heard()
+
+    def __enter__(self) -> _Shared:
+        self._lock.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def with_all(self, heard: Heard) -> Heard:
+        """What was heard here or there: of each reader the notice that reaches furthest."""
+        for reader, notice in self._heard.notices.items():
+            if reader not in heard.notices or _reach(notice) > _reach(heard.notices[reader]):
+                heard.hear(notice)
+        self._heard = heard
+        return heard
+
+
+def _reach(notice: Notice) -> tuple[int, int]:
+    return notice.clock, sum(part.next for part in notice.partitions)
+
+
 _GUARD = threading.Lock()
-_LOCKS: dict[tuple[str, str, int], threading.Lock] = {}
+_SHARED: dict[tuple[str, int], _Shared] = {}
 
 
-def _alone(lake: str, pipeline: str, seconds: int) -> threading.Lock:
-    """The lock of the windows of a length in this process."""
-    # Prism 2.77 was seen to run two bundles of one key side by side when notices come faster than they are worked on:
-    # each then filed the same windows with the same revision.
+def _shared(stage: str, seconds: int) -> _Shared:
     with _GUARD:
-        return _LOCKS.setdefault((lake, pipeline, seconds), threading.Lock())
+        return _SHARED.setdefault((stage, seconds), _Shared())
 
 
 def with_notice(former: bytes | None, data: bytes) -> Heard:
