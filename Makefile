@@ -21,7 +21,7 @@ setup: $(STAMP) ## Make .venv with the telebeam command and everything that test
 $(STAMP): setup.py requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "telebeam needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) -V). Try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
-	@echo "== setting up $(VENV): a minute or two the first time"
+	@echo "== setting up $(VENV): two to five minutes the first time"
 	@if command -v uv > /dev/null; then \
 	  uv venv --quiet --clear --python "$$(command -v $(PYTHON))" $(VENV) && \
 	  uv pip install --quiet --python $(BIN)/python --compile-bytecode -r requirements.txt -e '.[dev]'; \

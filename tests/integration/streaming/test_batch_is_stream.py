@@ -1,4 +1,7 @@
-"""The law of the product: the same messages, streamed or run as a batch, give the same rows."""
+"""The law of the product: the same messages, streamed or run as a batch, give the same rows.
+
+The long form streams them in three interleavings, killed three times, twice and never: all three lakes are the batch's.
+"""
 
 from __future__ import annotations
 

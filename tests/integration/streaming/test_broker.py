@@ -1,4 +1,7 @@
-"""A broker that isn't there: when the job starts, for a while, or all of a sudden."""
+"""A broker that isn't there: when the job starts, for a while, or all of a sudden.
+
+The long form keeps it away for 20 s each time, with the same outcome.
+"""
 
 from __future__ import annotations
 

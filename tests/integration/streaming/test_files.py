@@ -1,4 +1,4 @@
-"""How many files a steady stream makes."""
+"""How many files a steady stream makes; the long form watches it for a minute."""
 
 from __future__ import annotations
 

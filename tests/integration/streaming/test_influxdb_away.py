@@ -1,4 +1,7 @@
-"""InfluxDB in trouble: the lake does not wait for it, and in the end it has everything."""
+"""InfluxDB in trouble: the lake does not wait for it, and in the end it has everything.
+
+The long form has four times as many messages in each mood and stops the server for a minute, with the same outcome.
+"""
 
 from __future__ import annotations
 

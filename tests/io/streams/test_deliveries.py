@@ -210,7 +210,7 @@ def test_whatever_happens_before_everything_owed_arrives_in_the_end(
 def test_the_transform_delivers_what_its_elements_say(border: Border, lake: LakeSpec, spec: InfluxSpec) -> None:
     told = notice({0: [Owed(3, (file_readings(lake, 0, 3),))]}).encode()
     owed = WindowsOwed(60, (OwedWindows(1, file_windows(lake, 0, 4)),)).encode()
-    pipeline = StrictPipeline()
+    pipeline = StrictPipeline("FnApiRunner")
     elements = {
         "readings": pipeline | "Notices" >> beam.Create([told, told]),
         "windows": pipeline | "Owed" >> beam.Create([owed]),
@@ -227,7 +227,7 @@ def test_the_transform_fails_at_its_start_where_the_secret_is_missing(
     lake: LakeSpec, spec: InfluxSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("INFLUX_TEST_TOKEN")
-    pipeline = StrictPipeline()
+    pipeline = StrictPipeline("FnApiRunner")
     _ = {"readings": pipeline | beam.Create([notice({}).encode()])} | DeliverToInfluxDB(lake, "fleet", spec)
     with pytest.raises((ConfigurationError, RuntimeError), match="INFLUX_TEST_TOKEN"):
         pipeline.run().wait_until_finish()
