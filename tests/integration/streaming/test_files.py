@@ -22,7 +22,7 @@ def test_a_steady_stream_makes_a_file_a_partition_each_five_seconds_and_one_a_wi
     seconds = 60 if is_long else 20
     kafka.create_topic(topic, PARTITIONS)
     windows = [{"every": f"{WINDOW}s", "allowed_lateness": "10m"}]
-    config = kafka_config(tmp_path, kafka.bootstrap_servers, topic, windows=windows, time={})
+    config = kafka_config(tmp_path, kafka.bootstrap_servers, topic, windows=windows, time={"idle_after": "2s"})
     fleet = Fleet(100, STEADY).messages()
     with start(config) as job, LiveProducer(kafka.bootstrap_servers, topic, 1000, fleet) as producer:
         job.wait_more()

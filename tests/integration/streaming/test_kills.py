@@ -1,7 +1,7 @@
 """What a job that is killed or told to end leaves in the lake.
 
-The long form kills it twenty times, by the seed: of some 400,000 messages none was lost, twice or invented, and all
-windows were DuckDB's.
+The long form kills it twenty times, by the seed, in eight minutes at 800 messages a second: none was lost, twice or
+invented, and all windows were DuckDB's.
 """
 
 from __future__ import annotations
