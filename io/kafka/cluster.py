@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
@@ -65,7 +66,22 @@ class Cluster:
         self.where = f"Kafka at {servers}"
         self._kind = kind
         self.listener = ErrorListener(self.where, kind)
-        self._admin = make_client(AdminClient, admin_settings(servers, config), error_cb=self.listener)
+        self._servers, self._config = servers, config
+        self._admin = self._client()
+
+    def _client(self) -> Any:
+        return make_client(AdminClient, admin_settings(self._servers, self._config), error_cb=self.listener)
+
+    def renew(self) -> None:
+        """Makes the connection anew; what was asked by the old one is not answered any more.
+
+        A client of librdkafka that has seen its only broker die was seen to wait for a controller for minutes after the
+        broker was back, while others talked to it.
+        """
+        old = [self._admin]
+        self._admin = self._client()
+        # To end a client takes as long as its open questions do.
+        threading.Thread(target=old.clear, name="telebeam-kafka-renew", daemon=True).start()
 
     def ask_topics(self, names: Iterable[str]) -> Mapping[str, Future[Any]]:
         """A question about topics that is under way; :meth:`topics` takes the answer."""

@@ -30,6 +30,8 @@ LINGER_SECONDS = 0.02
 """How long a poll goes on after its first message; it bounds the polls of a slow stream to fifty a second."""
 DISCOVERY_SECONDS = 10.0
 """How often new partitions and the ends of idle ones are looked for."""
+RENEW_SECONDS = 15.0
+"""After how long without an answer the connection for questions is made anew."""
 CLOSING_SECONDS = 2.0
 """How long the client is waited for when it closes: with a commit on its way to a broker that is away it takes 60 s."""
 _GARBAGE_OBJECTS = 50_000
@@ -81,6 +83,7 @@ class KafkaFeed:
         self._held: list[Polled] = []  # received, and not yet confirmed
         self._kept: list[Polled] = []  # of topics that are gone, and may come back
         self._troubles = 0
+        self._answered = time.monotonic()
         self._consumer: Any = None
         self._cluster: Any = None
         self._watch: Any = None
@@ -123,11 +126,19 @@ class KafkaFeed:
             return self._confirmed(deadline)
         except AwayError as error:
             self._complaints.say(f"{error.message}; waiting for it")
+            self._try_anew()
             self._closing.wait(max(0.0, min(deadline - time.monotonic(), 1.0)))
             return []
         except JobError as error:
             self._failure = error  # what was received and not handed out is read again by another feed
             raise
+
+    def _try_anew(self) -> None:
+        """Asks by a new connection where the one that asks about topics has had no answer for long."""
+        if time.monotonic() - self._answered > RENEW_SECONDS:
+            self._answered = time.monotonic()
+            self._cluster.renew()
+            self._watch.forget()
 
     def behind(self) -> int:
         """How many records the broker has that were not polled yet, as last known."""
@@ -267,6 +278,7 @@ class KafkaFeed:
         seen = self._watch.answer(max(deadline - time.monotonic(), _CONFIRM_SECONDS) if self._held else 0.0)
         if seen is None:
             return []
+        self._answered = time.monotonic()
         for change in seen.changes:
             self._follow(change)
         for place, end in seen.ends.items():

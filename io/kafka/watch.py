@@ -72,6 +72,10 @@ class TopicWatch:
         """
         self.topics = self._cluster.topics(self._cluster.ask_topics(self._names))
 
+    def forget(self) -> None:
+        """Gives up the look that is under way."""
+        self._look = None
+
     def hurry(self) -> None:
         """Makes the next look due."""
         self._due = 0.0

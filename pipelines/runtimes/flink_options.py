@@ -40,7 +40,7 @@ class FlinkJobServerOptions(PipelineOptions):
 
 
 STREAMING = (
-    "--checkpointing_interval=10000",
+    "--checkpointing_interval=2000",
     # Without it a job may never emit anything: the first checkpoint catches Impulse's bundle.
     "--finish_bundle_before_checkpointing",
     "--max_bundle_time_mills=100",
