@@ -64,6 +64,8 @@ bench-stream: $(STAMP) ## Measure the streaming job; some 30 minutes.  BENCH="--
 
 services: $(STAMP) ## Build and cache the servers that tests need, under ~/.cache/telebeam/services
 	@$(BIN)/python tests/services/influxdb.py
+	@$(BIN)/python tests/services/prism.py
+	@for server in kafka pubsub flink; do $(BIN)/python tests/services/$$server.py --install || exit; done
 
 clean: ## Remove the environment, the demo's output and caches; built servers stay
 	rm -rf $(VENV) .typecheck .pytest_cache .ruff_cache .mypy_cache .hypothesis demo build dist *.egg-info
