@@ -42,7 +42,7 @@ def test_the_stage_files_each_length_and_says_what_is_owed(lake: LakeSpec):
     def check(elements: list[bytes]) -> None:
         owed = [WindowsOwed.decode(element) for element in elements]
         assert {said.seconds for said in owed} == {60, 3600}
-        # A runner may take the notices in any order: then a length is settled twice, and each time says all that is owed.
+        # A runner may take the notices in any order: then a length is settled twice, and says each time what is owed.
         assert sorted({file.path.rpartition("/")[2] for said in owed for file in said.owed}) == windows_files(lake)
 
     assert ran(lake, notices, check) == 5
