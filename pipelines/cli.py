@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 
 from telebeam.pipelines.config import check_secrets, load_config
+from telebeam.pipelines.extras import needing
 from telebeam.pipelines.spec import PipelineSpec
 from telebeam.transforms.errors import ConfigurationError, TelebeamError
 
@@ -92,7 +93,8 @@ def run(
     choice = choose_runner(runner or DEFAULT_RUNNERS.get(mode, "direct"), mode, beam_options or [])
     on_dataflow = is_dataflow(choice)
     if on_dataflow:
-        from telebeam.pipelines.dataflow import check_dataflow, submit
+        with needing("dataflow", "--runner dataflow"):
+            from telebeam.pipelines.dataflow import check_dataflow, submit
 
         check_dataflow(spec, pipeline_options(choice))
     if dry_run:

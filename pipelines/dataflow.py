@@ -73,7 +73,7 @@ def build_dataflow(pipeline: beam.Pipeline, spec: PipelineSpec, started: datetim
         The collections by name, as of :func:`follow`.
 
     Raises:
-        ConfigurationError: The source is another one, or there is no lake.
+        ConfigurationError: The source is another one.
     """
     return follow(pipeline | "Read" >> dataflow_envelopes(_subscription(spec)), spec, started)
 
@@ -99,7 +99,7 @@ def follow(
         The collections by name: ``readings`` and ``rejects``, the tuples of their files, and, where there are,
         ``windows``.
     """
-    lake, influx = _lake(spec), spec.sinks.influxdb
+    lake, influx = spec.stream_lake, spec.sinks.influxdb
     checks = Checks(spec.parse, spec.quality)
     wait = spec.time.max_out_of_orderness.total_seconds()
     ends = [(window.seconds, window.allowed_lateness.total_seconds()) for window in spec.windows]
@@ -148,15 +148,6 @@ def _stream(spec: PipelineSpec) -> str:
     return _subscription(spec).stream
 
 
-def _lake(spec: PipelineSpec) -> LakeSpec:
-    if spec.sinks.lake is None:
-        raise ConfigurationError(
-            "a stream needs sinks.lake: what is filed there is what counts as read",
-            "add sinks: {lake: {path: gs://BUCKET/lake}}; InfluxDB may stand beside it",
-        )
-    return spec.sinks.lake
-
-
 @dataclass(frozen=True)
 class Submitted:
     """What became of a job that was handed over.
@@ -183,8 +174,6 @@ def check_dataflow(spec: PipelineSpec, options: PipelineOptions) -> None:
     _check_installed()
     _check_options(options)
     _check_places(spec)
-    if spec.source.is_stream:
-        _lake(spec)
     if spec.source.pubsub is not None and spec.source.pubsub.endpoint is not None:
         raise ConfigurationError(
             f"source.pubsub.endpoint: {spec.source.pubsub.endpoint} would not be read: Dataflow has its own source",

@@ -20,7 +20,6 @@ from telebeam.io.lake.ptransforms import FileTuple
 from telebeam.io.lake.reader import Lake
 from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.streams.notices import FOREVER, Heard, Interval, Notice, PartitionNotice
-from telebeam.io.streams.receipts import WindowReceipt
 from telebeam.pipelines.dataflow_files import Window
 from telebeam.transforms import coders  # noqa: F401 - registers the coder of RecordBatches
 from telebeam.transforms.aggregation.spec import WindowSpec
@@ -67,7 +66,7 @@ class _CloseWindows(beam.DoFn):
 
     CLOSED = TimerSpec("closed", TimeDomain.WATERMARK)
     _AT_CLOSED = beam.DoFn.TimerParam(CLOSED)
-    _windows: dict[int, _ComputedWindows]
+    _windows: dict[int, LiveWindows]
 
     def __init__(self, lake: LakeSpec, job: str, windows: tuple[WindowSpec, ...], wait_seconds: float) -> None:
         super().__init__()
@@ -77,7 +76,10 @@ class _CloseWindows(beam.DoFn):
         self._wait = round(wait_seconds * 1e6)
 
     def setup(self) -> None:
-        self._windows = {spec.seconds: _ComputedWindows(self._lake, self._job, spec) for spec in self._specs}
+        # The runner knows what is to be done, and workers would write their receipts over each other's.
+        self._windows = {
+            spec.seconds: LiveWindows(self._lake, self._job, spec, keeps_receipt=False) for spec in self._specs
+        }
 
     def process(self, element: tuple[Window, int], closed: Any = _AT_CLOSED) -> Iterator[tuple[Window, int]]:
         (seconds, start), _ = element
@@ -87,27 +89,18 @@ class _CloseWindows(beam.DoFn):
     @on_timer(CLOSED)  # type: ignore[untyped-decorator]  # Beam's
     def on_closed(self, window: Any = beam.DoFn.KeyParam) -> Iterator[tuple[Window, int]]:
         seconds, start = window
-        rows = self._windows[seconds].compute(start)
+        rows = _compute(self._windows[seconds], seconds, start)
         measured("windows", rows)
         yield (seconds, start), rows
 
 
-class _ComputedWindows(LiveWindows):
-    """Windows whose runner knows what is to be done: without a receipt, which workers would write over each other."""
-
-    def compute(self, start: int) -> int:
-        """Files the window that starts at an instant where it is new or changed; gives the number of rows."""
-        touched: dict[int, tuple[Interval, ...]] = {self._seconds: ((start, start + self._seconds * 1_000_000),)}
-        heard = Heard()
-        heard.hear(Notice(0, 1, FOREVER, (PartitionNotice("runner", 0, 0, touched),)))
-        rows: int = self.settle(heard, influx=False).rows
-        return rows
-
-    def _receipt(self, influx: bool) -> WindowReceipt:
-        return WindowReceipt()
-
-    def _save(self, receipt: WindowReceipt) -> None:
-        pass
+def _compute(windows: LiveWindows, seconds: int, start: int) -> int:
+    """Files the window that starts at an instant where it is new or changed; gives the number of rows."""
+    touched: dict[int, tuple[Interval, ...]] = {seconds: ((start, start + seconds * 1_000_000),)}
+    heard = Heard()
+    heard.hear(Notice(0, 1, FOREVER, (PartitionNotice("runner", 0, 0, touched),)))
+    rows: int = windows.settle(heard, influx=False).rows
+    return rows
 
 
 @dataclass

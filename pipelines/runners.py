@@ -66,7 +66,7 @@ def choose_runner(name: str, mode: str, options: list[str]) -> RunnerChoice:
 
     Args:
         name: direct | prism | a name that Beam knows, or the full name of a class.
-        mode: batch | stream; which of the two decides what a runner has to be able to do.
+        mode: batch | stream; a stream asks more of a runner.
         options: What the user hands through to Beam; it wins over ours.
 
     Raises:

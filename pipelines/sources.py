@@ -6,7 +6,9 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from telebeam.io.streams.feed import Feed, Partition
+from telebeam.io.streams.feed import Partition
+from telebeam.io.streams.job import Feeds
+from telebeam.pipelines.extras import needing
 from telebeam.pipelines.spec import PipelineSpec, SourceSpec
 from telebeam.transforms.errors import ConfigurationError
 
@@ -17,11 +19,8 @@ Lag = Callable[[Mapping[Partition, int]], int | None]
 """Positions → how many records the broker has beyond them, None where it can't tell."""
 
 
-class StreamFeeds(Protocol):
+class StreamFeeds(Feeds, Protocol):
     """Makes the feeds of a source's readers, and finds out whether it is there."""
-
-    def __call__(self, index: int, readers: int) -> Feed:
-        """The feed of one of so many readers."""
 
     def probe(self) -> object:
         """Reaches the broker, logs in and finds the stream; raises a SourceError in words."""
@@ -38,11 +37,13 @@ def feeds_of(spec: PipelineSpec) -> StreamFeeds:
     """
     source = spec.source
     if source.kafka is not None:
-        from telebeam.io.kafka.feeds import KafkaFeeds
+        with needing("kafka", "source.kafka"):
+            from telebeam.io.kafka.feeds import KafkaFeeds
 
         return KafkaFeeds(source.kafka, source.kafka.group_id or spec.pipeline)
     if source.pubsub is not None:
-        from telebeam.io.pubsub.feed import PubSubFeeds
+        with needing("pubsub", "source.pubsub"):
+            from telebeam.io.pubsub.feed import PubSubFeeds
 
         return PubSubFeeds(source.pubsub)
     raise ConfigurationError(

@@ -124,6 +124,22 @@ class PipelineSpec(Spec):
     time: TimeSpec = TimeSpec()
     """When a stream takes time for past."""
 
+    @model_validator(mode="after")
+    def _filed_first(self) -> PipelineSpec:
+        if self.source.is_stream and self.sinks.lake is None:
+            raise ValueError(
+                "a stream needs sinks.lake: what is filed there is what counts as read",
+                "add sinks: {lake: {path: lake}}; InfluxDB may stand beside it",
+            )
+        return self
+
+    @property
+    def stream_lake(self) -> LakeSpec:
+        """The lake, which a stream always has."""
+        if self.sinks.lake is None:
+            raise ValueError("a stream without a lake")
+        return self.sinks.lake
+
     @field_validator("pipeline")
     @classmethod
     def _named(cls, value: str) -> str:

@@ -33,7 +33,7 @@ from telebeam.pipelines.sources import feeds_of, lag_of, readers_of
 from telebeam.pipelines.spec import PipelineSpec
 from telebeam.pipelines.status import StatusLine
 from telebeam.transforms.checking import Checks
-from telebeam.transforms.errors import AwayError, ConfigurationError, SinkError, SourceError
+from telebeam.transforms.errors import AwayError, SinkError, SourceError
 from telebeam.transforms.metrics import LOCAL
 
 _LOG = logging.getLogger(__name__)
@@ -41,6 +41,8 @@ _LOG = logging.getLogger(__name__)
 DRAIN_SECONDS = 9.0
 """How long a job that is told to end may take to file what it has; then it is cut off, and nothing is lost either."""
 POLL_SECONDS = 0.2
+LOOK_SECONDS = 2.0
+"""How often the lake is asked whether the readers have ended: a listing, which an object store charges for."""
 GRACE_SECONDS = 1.0
 """How long a job whose readers have ended may take to end by itself."""
 PAUSE_SECONDS = 2.0
@@ -50,16 +52,7 @@ STAGED_SECONDS = 3600.0
 
 
 def stream_job(spec: PipelineSpec, readers: int) -> StreamJob:
-    """The job that a configuration describes, as its workers see it.
-
-    Raises:
-        ConfigurationError: A stream can't be run so.
-    """
-    if spec.sinks.lake is None:
-        raise ConfigurationError(
-            "a stream needs sinks.lake: what is filed there is what counts as read",
-            "add sinks: {lake: {path: lake}}; InfluxDB may stand beside it",
-        )
+    """The job that a configuration describes, as its workers see it."""
     return StreamJob(
         pipeline=spec.pipeline,
         run=uuid.uuid4().hex,
@@ -67,7 +60,7 @@ def stream_job(spec: PipelineSpec, readers: int) -> StreamJob:
         readers=readers,
         checks=Checks(spec.parse, spec.quality),
         windows=spec.windows,
-        lake=_in_full(spec.sinks.lake),
+        lake=_in_full(spec.stream_lake),
         influx=spec.sinks.influxdb,
         time=spec.time,
     )
@@ -131,14 +124,7 @@ def run_stream(spec: PipelineSpec, choice: RunnerChoice, *, status_every: float 
         except Exception as error:
             raise readable(error) from error
         status.finish(run.counts())
-        _end_quietly()
     return _outcome(choice, run)
-
-
-def _end_quietly() -> None:
-    """From here on Beam's threads may find their engine gone, which is no news."""
-    threading.excepthook = lambda _: None
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
 
 
 def _outcome(choice: RunnerChoice, run: _Run) -> Outcome:
@@ -183,7 +169,11 @@ def _attend(result: Any, job: StreamJob, root: storage.Location, told: threading
     executor = ThreadPoolExecutor(1, thread_name_prefix="telebeam-wait")
     end: Future[Any] = executor.submit(result.wait_until_finish)
     executor.shutdown(wait=False)  # where the job is cut off, the wait ends with its engine
+    look = time.monotonic()
     while not _is_done(end, POLL_SECONDS) and not told.is_set():
+        if time.monotonic() - look < LOOK_SECONDS:
+            continue
+        look = time.monotonic()
         if ended_readers(root, job.pipeline, job.run) == job.readers:
             _wait_for_stages(job, root, end, told)
             break

@@ -67,7 +67,8 @@ def _problem(detail: Any, root: Node) -> Problem:
     if setting and setting.type.startswith("duration") and not _is_duration(found):
         return Problem(place, key, f"found {show(found)}; expected {_EXAMPLE_DURATION}")
     if kind == "value_error":
-        return Problem(place, key, str(detail["ctx"]["error"]))
+        text, *hint = detail["ctx"]["error"].args  # a validator may give a hint behind what is wrong
+        return Problem(place, key, str(text), *hint)
     wanted = _EXPECTED.get(kind, "{type}").format(
         type=setting.type if setting else "another value", **detail.get("ctx", {})
     )

@@ -60,6 +60,8 @@ class LiveWindows:
         window: Their length, and how often those that are open are wanted.
         root: Where the lake is, if not where the spec's path leads.
         piece_rows: Readings that are worked on together, about; the windows are the same for any number.
+        keeps_receipt: Whether what is done is written down, and what was is not done again: where one worker alone
+            settles a length.
     """
 
     def __init__(
@@ -69,7 +71,10 @@ class LiveWindows:
         window: WindowSpec,
         root: storage.Location | None = None,
         piece_rows: int = PIECE_ROWS,
+        *,
+        keeps_receipt: bool = True,
     ) -> None:
+        self._keeps_receipt = keeps_receipt
         self._lake = lake
         self._pipeline = pipeline
         self._seconds = window.seconds
@@ -199,6 +204,8 @@ class LiveWindows:
 
     def _receipt(self, influx: bool) -> WindowReceipt:
         """The receipt, without what InfluxDB has by now."""
+        if not self._keeps_receipt:
+            return WindowReceipt()
         path = receipts.windows_path(self._pipeline, self._seconds)
         receipt = receipts.load(self._root, path, WindowReceipt)
         if not influx:
@@ -209,7 +216,8 @@ class LiveWindows:
         return replace(receipt, owed=owed, sequence=max(receipt.sequence, done))
 
     def _save(self, receipt: WindowReceipt) -> None:
-        receipts.save(self._root, receipts.windows_path(self._pipeline, self._seconds), receipt)
+        if self._keeps_receipt:
+            receipts.save(self._root, receipts.windows_path(self._pipeline, self._seconds), receipt)
 
 
 def _owing(receipt: WindowReceipt, paths: Iterable[str]) -> WindowReceipt:

@@ -67,11 +67,11 @@ class _Connection:
 
     def _position(self, partition: Partition) -> int | None:
         self._clocks[partition] = PartitionClock(heard=time.monotonic())
-        return self.positions.get(_name(partition))
+        return self.positions.get(partition.name)
 
     def took(self, polled: Polled) -> None:
         """Notes what a poll gave."""
-        self.positions[_name(polled.partition)] = polled.next
+        self.positions[polled.partition.name] = polled.next
         clock = self._clocks.setdefault(polled.partition, PartitionClock())
         newest = int(polled.times.max(initial=-1))
         clock.newest = max(clock.newest, newest if newest >= 0 else _now())
@@ -147,7 +147,7 @@ class _ReadBundles(beam.DoFn):
 
 
 def _committer(connection: _Connection, *, last: bool) -> Callable[[], None]:
-    positions = {_partition(name): offset for name, offset in connection.positions.items()}
+    positions = {Partition.named(name): offset for name, offset in connection.positions.items()}
 
     def commit() -> None:
         connection.feed.commit(positions)
@@ -155,15 +155,6 @@ def _committer(connection: _Connection, *, last: bool) -> Callable[[], None]:
             connection.feed.close()
 
     return commit
-
-
-def _name(partition: Partition) -> str:
-    return f"{partition.stream}/{partition.number}"
-
-
-def _partition(name: str) -> Partition:
-    stream, _, number = name.rpartition("/")
-    return Partition(stream, int(number))
 
 
 def _now() -> int:

@@ -17,6 +17,21 @@ class Partition(NamedTuple):
     """Names files and journals, so it is unique for good: of a Kafka topic ``<name>-<six digits of its id>``."""
     number: int
 
+    @property
+    def name(self) -> str:
+        """``stream/number``: the key in notices, receipts and restrictions."""
+        return f"{self.stream}/{self.number}"
+
+    @staticmethod
+    def named(name: str) -> Partition:
+        """The partition of a :attr:`name`.
+
+        >>> Partition.named("iot-4f2a91/3")
+        Partition(stream='iot-4f2a91', number=3)
+        """
+        stream, _, number = name.rpartition("/")
+        return Partition(stream, int(number))
+
 
 class Polled(NamedTuple):
     """Some records of a partition, in the order of their offsets, each once."""

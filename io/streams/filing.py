@@ -30,6 +30,8 @@ from telebeam.transforms.schema import DATASETS, conform, in_flight
 class Unit:
     """What was read of a partition since its last unit."""
 
+    begin: int
+    """Its first record, where the partition was never read before."""
     end: int
     """Behind its last record."""
     newest: int = NEVER
@@ -99,31 +101,21 @@ class PartitionFiles:
     def _ids_path(self, offset: int) -> str:
         return ids_path(self._pipeline, self.partition, offset)
 
-    def begin(self, offset: int) -> None:
-        """Where a partition that was never read begins.
-
-        Raises:
-            SinkError: The lake does not take the journal.
-        """
-        if self._file.journal is None:
-            self._file.save(Journal(offset))
-
-    def file(self, unit: Unit, lengths: Iterable[int], executor: Executor, *, influx: bool) -> list[str]:
+    def file(self, unit: Unit, lengths: Iterable[int], executor: Executor, *, influx: bool) -> None:
         """Publishes a unit; when it returns all of it is durable.  After a SinkError it may be called again.
 
         Args:
-            unit: All records of the partition from the journal's ``next`` on to ``unit.end``.
+            unit: All records of the partition from the journal's ``next``, or else ``unit.begin``, on to ``unit.end``.
             lengths: Of the windows, in seconds.
             executor: Encodes and publishes the files side by side.
             influx: Whether InfluxDB is to have its readings.
-
-        Returns:
-            The paths of the readings' files.
 
         Raises:
             SinkError: The lake does not take it.
             TakenOverError: Another job writes this partition.
         """
+        if self._file.journal is None:
+            self._file.save(Journal(unit.begin))
         before = self._begun()
         readings = self._content("readings", unit.readings, before.next)
         content = {**readings, **self._content("rejects", unit.rejects, before.next)}
@@ -148,9 +140,8 @@ class PartitionFiles:
                 counts=before.counts.plus(unit.counts),
             )
         )
-        if len(self.seen):
+        if len(self.seen) and before.next != unit.end:
             storage.remove(self._root, self._ids_path(before.next))
-        return list(readings)
 
     def leave_out(self, windows: dict[int, WindowReceipt], influx: InfluxReceipt, delivered: Iterable[int]) -> None:
         """Drops what is done from the journal; it is saved with the next unit, for to do it once more does no harm.
@@ -161,7 +152,7 @@ class PartitionFiles:
             delivered: The ends of units that InfluxDB is known to have.
         """
         journal = self._begun()
-        name = f"{self.partition.stream}/{self.partition.number}"
+        name = self.partition.name
         touched = {
             seconds: tuple(settle(stretches, receipt.until, seconds * 1_000_000, receipt.offsets.get(name, -1)))
             for seconds, stretches in journal.touched.items()

@@ -16,6 +16,7 @@ from telebeam.io.streams.journal import folder
 from telebeam.io.streams.spec import TimeSpec
 from telebeam.transforms.aggregation.spec import WindowSpec
 from telebeam.transforms.checking import Checks
+from telebeam.transforms.errors import SourceError
 from telebeam.transforms.lateness import Lateness, lateness_of
 
 
@@ -105,10 +106,13 @@ def ended_readers(root: storage.Location, pipeline: str, run: str) -> int:
 
 
 def is_draining(root: storage.Location, pipeline: str, run: str) -> bool:
-    """Whether the run's readers are to end."""
+    """Whether the run's readers are to end; a lake that is away says nothing of it."""
     if _draining(run).is_set():
         return True
-    marker = storage.read(root, _marker(pipeline))
+    try:
+        marker = storage.read(root, _marker(pipeline))
+    except SourceError:
+        return False
     if marker is not None and marker.to_pybytes() == run.encode():
         _draining(run).set()
     return _draining(run).is_set()

@@ -49,8 +49,8 @@ class PartitionNotice(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """``stream/number``: the key in receipts."""
-        return f"{self.stream}/{self.number}"
+        """As :attr:`Partition.name`."""
+        return self.partition.name
 
 
 class Notice(msgspec.Struct, frozen=True):

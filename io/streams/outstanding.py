@@ -35,7 +35,7 @@ def outstanding(root: storage.Location, pipeline: str, lengths: Iterable[int]) -
     influx = load(root, influxdb_path(pipeline), InfluxReceipt)
     stretches, files = 0, 0
     for partition, journal in journals(root, pipeline).items():
-        name = f"{partition.stream}/{partition.number}"
+        name = partition.name
         stretches += sum(_open(journal, name, seconds, receipt) for seconds, receipt in receipts.items())
         files += sum(len(owed.paths) for owed in journal.owed if owed.end > influx.readings.get(name, -1))
     for seconds, receipt in receipts.items():

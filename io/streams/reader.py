@@ -18,7 +18,7 @@ from telebeam.io.streams import receipts
 from telebeam.io.streams.clock import PartitionClock, ReaderClock
 from telebeam.io.streams.feed import Feed, Partition, Polled
 from telebeam.io.streams.filing import PartitionFiles, Unit
-from telebeam.io.streams.gathering import CHECK_ROWS, GATHER_SECONDS, GATHER_SECONDS_BEHIND, gathered
+from telebeam.io.streams.gathering import CHECK_BYTES, CHECK_ROWS, GATHER_SECONDS, GATHER_SECONDS_BEHIND, gathered
 from telebeam.io.streams.job import StreamJob, is_draining
 from telebeam.io.streams.journal import journals
 from telebeam.io.streams.notices import NEVER, Notice
@@ -122,7 +122,7 @@ class Reader:
             if files.journal is not None
         )
         notice = Notice(self._index, self._job.readers, clock, notices)
-        names = {f"{partition.stream}/{partition.number}": offset for partition, offset in positions.items()}
+        names = {partition.name: offset for partition, offset in positions.items()}
         return Bundle(notice, names, ended)
 
     def close(self) -> None:
@@ -214,10 +214,9 @@ class Reader:
         if not waiting:
             return
         for partition, part in gathered(waiting, self._job.checks, int(self._clock() * 1e6)).items():
-            files, clock = self._files_of(partition), self._clock_of(partition)
-            if files.journal is None:
-                files.begin(int(part.offsets[0]) if len(part.offsets) else part.next)
-            unit = units.setdefault(partition, Unit(part.next, clock.newest, ticket=next(_TICKETS)))
+            clock = self._clock_of(partition)
+            begin = int(part.offsets[0]) if len(part.offsets) else part.next
+            unit = units.setdefault(partition, Unit(begin, part.next, clock.newest, ticket=next(_TICKETS)))
             readings, unit.newest = self._lateness.mark(part.readings, part.offsets, part.times, unit.newest)
             clock.newest, clock.heard = unit.newest, self._monotonic()
             unit.add(readings, part.rejects, part.next)
@@ -298,7 +297,9 @@ class Reader:
 def _are_enough(waiting: list[Polled], seconds: float, behind: int) -> bool:
     """Whether what was polled is to be checked now: a short batch costs much the same as a long one."""
     patience = GATHER_SECONDS if behind < CHECK_ROWS else GATHER_SECONDS_BEHIND
-    return seconds >= patience or sum(polled.envelopes.num_rows for polled in waiting) >= CHECK_ROWS
+    rows = sum(polled.envelopes.num_rows for polled in waiting)
+    size = sum(polled.envelopes.nbytes for polled in waiting)
+    return seconds >= patience or rows >= CHECK_ROWS or size >= CHECK_BYTES
 
 
 def _unseen(polled: Polled, seen: SeenIds, at: float) -> Polled:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from telebeam.pipelines.extras import needing
 from telebeam.pipelines.simulation.fleet import Fleet, build_fleet
 from telebeam.pipelines.simulation.generation import CHUNK_ROWS, TEXT_CHUNK_ROWS, generate
 from telebeam.pipelines.simulation.pace import Pace
@@ -135,12 +136,8 @@ def simulate(
 def _simulate_to_kafka(
     spec: SimulationSpec, target: Target, pace: Pace, acknowledged: Path | None, progress: Callable[[int], None]
 ) -> SimulationReport:
-    try:
+    with needing("kafka", "writing to Kafka"):
         from telebeam.pipelines.simulation.kafka import KafkaRun
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"writing to Kafka needs the Python package {error.name}", "pip install 'telebeam[kafka]'"
-        ) from error
     if spec.files is not None:
         raise ConfigurationError(f"files={spec.files} goes with parquet:FOLDER, not with a topic")
     began = time.monotonic()
