@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 
 from telebeam.transforms.batches import UNIT, constant
 from telebeam.transforms.issues import add_issues, no_issues
+from telebeam.transforms.parsing.arrays import cut_arrays
 from telebeam.transforms.parsing.assemble import Assembly, Columns, Refused, assemble
 from telebeam.transforms.parsing.csv import CSV_HEADER, csv_groups
-from telebeam.transforms.parsing.matching import Matcher
+from telebeam.transforms.parsing.matching import Matcher, TemplateGroup
 from telebeam.transforms.parsing.nodes import Group
 from telebeam.transforms.parsing.records import Records, RefusedRecord, check_json, split_payloads
 from telebeam.transforms.parsing.singly import group_singly
@@ -60,9 +61,7 @@ def parse(batch: pa.RecordBatch, spec: ParseSpec, now: int) -> Parsed:
         records = Records(payloads, np.arange(len(payloads)))
         groups, refused = csv_groups(payloads, batch.schema.metadata or {}, spec)
     else:
-        records, refused = split_payloads(payloads, spec)
-        groups, more = _json_groups(records, {row for row, _ in refused}, spec)
-        refused += more
+        records, groups, refused = _json_groups(payloads, spec)
     assembly.refused += _refusals(refused)
     for group in groups:
         assemble(group, lambda rows: _keys(batch, records.envelopes[rows]), spec, assembly)
@@ -82,26 +81,46 @@ def _keys(batch: pa.RecordBatch, envelopes: np.ndarray) -> pa.Array:
 
 
 def _json_groups(
-    records: Records, refused: set[int], spec: ParseSpec
-) -> tuple[list[Group], list[tuple[int, RefusedRecord]]]:
-    """The records by outline: by template where one matches, the others singly."""
-    groups: list[Group] = []
-    unmatched = np.ones(len(records), bool)
-    unmatched[list(refused)] = False
+    payloads: pa.LargeBinaryArray, spec: ParseSpec
+) -> tuple[Records, list[Group], list[tuple[int, RefusedRecord]]]:
+    """The records, by outline: by template where one matches, the others singly; and those that are refused."""
     templates: list[Template] = []
+    pieces = cut_arrays(payloads, spec)
+    unproven = np.ones(len(pieces), bool)
+    guessed = list(_by_template(pieces, unproven, templates, spec))
+    rest = np.ones(len(payloads), bool)
+    rest[pieces.envelopes] = False
+    rest[pieces.envelopes[unproven]] = True
+    groups = [group.where(~rest[pieces.envelopes[group.rows]]) for group in guessed] if unproven.any() else guessed
+    others = np.flatnonzero(rest)
+    whole = payloads if rest.all() else payloads.take(pa.array(others))
+    records, refused = split_payloads(whole, others, spec)
+    records = pieces.followed_by(records)
+    refused = [(len(pieces) + row, why) for row, why in refused]
+    unmatched = np.arange(len(records)) >= len(pieces)
+    unmatched[[row for row, _ in refused]] = False
+    groups += _by_template(records, unmatched, templates, spec)
+    singles, failed = _singly(records, np.flatnonzero(unmatched), spec)
+    return records, [*(group for group in groups if len(group.rows)), *singles], refused + failed
+
+
+def _by_template(
+    records: Records, unmatched: np.ndarray, templates: list[Template], spec: ParseSpec
+) -> Iterator[TemplateGroup]:
+    """Groups of those records that are unmatched yet, which some of them are then no longer."""
     # By slices, because the places of all quotes take more room than the records themselves.
     for first in range(0, len(records), _SLICE_ROWS):
         rows = slice(first, first + _SLICE_ROWS)
+        if not unmatched[rows].any():
+            continue
         matcher = Matcher(records.payloads[rows], first)
         matcher.open &= unmatched[rows]
         for group in _match_slice(matcher, templates, spec):
             unmatched[group.rows] = False
-            groups.append(group)
-    singles, failed = _singly(records, np.flatnonzero(unmatched), spec)
-    return [*groups, *singles], failed
+            yield group
 
 
-def _match_slice(matcher: Matcher, templates: list[Template], spec: ParseSpec) -> Iterator[Group]:
+def _match_slice(matcher: Matcher, templates: list[Template], spec: ParseSpec) -> Iterator[TemplateGroup]:
     """Groups by the templates that are known, and by those of records that match none, which then are known too."""
     for known in templates:
         group = matcher.match(known)

@@ -13,8 +13,10 @@ from telebeam.transforms.parsing.pieces import Places, equal, plain_texts, texts
 from telebeam.transforms.parsing.templates import Span, Template
 from telebeam.transforms.parsing.timestamps import epochs_from_text, parse_timestamps
 
-_SAMPLE = 16
+_SAMPLE = 32
 """Records that tell which strings seem to be constant; fewer are not worth a template of their own."""
+_GOLDEN = 0.6180339887498949
+"""Its multiples, taken modulo 1, are spread evenly and keep step with no period: devices often send in turns."""
 _QUOTE, _BACKSLASH, _SPACE = 34, 92, 32
 
 
@@ -32,10 +34,16 @@ class TemplateGroup:
 
     def __init__(self, template: Template, rows: Places, data: pa.Buffer, places: list[Places]) -> None:
         self.outline = template.outline
+        self._template = template
         self._literals = template.literals
         self.rows = rows
         self._data = data
         self._places = places
+
+    def where(self, mask: npt.NDArray[np.bool_]) -> TemplateGroup:
+        """Those of its records at which a mask is true."""
+        places = [place[mask] for place in self._places]
+        return TemplateGroup(self._template, self.rows[mask], self._data, places)
 
     def _span(self, span: Span, trim: int = 0) -> tuple[Places, Places]:
         start = self._places[span.start[0]] + (span.start[1] + trim)
@@ -133,7 +141,8 @@ class Matcher:
         rows = self._candidates(template)
         if len(rows) < _SAMPLE:
             return frozenset()
-        places, _ = self._place(template, rows[:: len(rows) // _SAMPLE])
+        sample = np.unique((np.arange(_SAMPLE) * _GOLDEN % 1 * len(rows)).astype(np.int64))
+        places, _ = self._place(template, rows[sample])
         strings = [number for number, kind in enumerate(template.slots) if kind == "string"]
         found = set()
         for number, slot in enumerate(strings):

@@ -45,6 +45,13 @@ class Records:
     def __len__(self) -> int:
         return len(self.payloads)
 
+    def followed_by(self, others: Records) -> Records:
+        """These records, and others behind them."""
+        if not len(self) or not len(others):
+            return self if len(self) else others
+        payloads = pa.concat_arrays([self.payloads, others.payloads])
+        return Records(payloads, np.concatenate([self.envelopes, others.envelopes]))
+
 
 def check_json(payload: bytes, max_depth: int) -> None:
     """Refuses what is no text of RFC 8259.
@@ -143,17 +150,24 @@ def _lines(payload: bytes, max_depth: int) -> Inner | None:
     return None if malformed == len(lines) else (texts, refused)
 
 
-def split_payloads(payloads: pa.LargeBinaryArray, spec: ParseSpec) -> tuple[Records, list[tuple[int, RefusedRecord]]]:
+def split_payloads(
+    payloads: pa.LargeBinaryArray, envelopes: np.ndarray, spec: ParseSpec
+) -> tuple[Records, list[tuple[int, RefusedRecord]]]:
     """The records within a column of payloads, and those among them that are refused already, by row.
 
     A payload on one line that begins with a brace is taken for one record without a further look.
+
+    Args:
+        payloads: large_binary[n] without nulls.
+        envelopes: int64[n]: each one's row in the envelope batch.
+        spec: Its limits.
     """
     large, whole = _large_and_whole(payloads, spec.max_payload_bytes)
     kept = np.flatnonzero(whole | large)
     too_large = RefusedRecord("too_large", f"larger than parse.max_payload_bytes = {spec.max_payload_bytes}")
     refused = [(row, too_large) for row in np.flatnonzero(large[kept]).tolist()]
     if len(kept) == len(payloads):
-        return Records(payloads, kept), refused
+        return Records(payloads, envelopes), refused
     others = np.flatnonzero(~(whole | large))
     texts: list[bytes] = []
     counts = []
@@ -164,7 +178,7 @@ def split_payloads(payloads: pa.LargeBinaryArray, spec: ParseSpec) -> tuple[Reco
         counts.append(len(inner))
     inside = pa.array(texts, pa.large_binary())
     everything = pa.concat_arrays([payloads.take(pa.array(kept)), inside]) if len(kept) else inside
-    return Records(everything, np.concatenate([kept, np.repeat(others, counts)])), refused
+    return Records(everything, envelopes[np.concatenate([kept, np.repeat(others, counts)])]), refused
 
 
 def _large_and_whole(payloads: pa.LargeBinaryArray, max_bytes: int) -> tuple[np.ndarray, np.ndarray]:

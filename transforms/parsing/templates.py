@@ -24,7 +24,8 @@ from telebeam.transforms.parsing.nodes import Node
 _TOKEN = re.compile(rb'"([^"\\]*)"|(-?[0-9][0-9.eE+-]*)|(true|false|null)|([{}\[\]:,])| +')
 _BACKSLASH, _SPACE = 92, 32
 _MAX_SLOTS = 256
-_MAX_LEVELS = 16  # nobody's records are deeper, and the descent takes two frames a level of Python's stack
+MAX_LEVELS = 16
+"""Of a record with a template: nobody's are deeper, and the descent takes two frames a level of Python's stack."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class _Learner:
         return Node("string", place=Span(first, self._here(token.end())))
 
     def _nested(self, bracket: bytes, first: tuple[int, int]) -> Node | None:
-        if self.levels == _MAX_LEVELS:
+        if self.levels == MAX_LEVELS:
             return None
         self.levels += 1
         node = self._object(first) if bracket == b"{" else self._array(first)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from telebeam.transforms.parsing import kernel
 from telebeam.transforms.parsing.matching import Matcher
+from telebeam.transforms.parsing.records import Records
 from telebeam.transforms.parsing.templates import learn
 
 # No line feed, so that a record stays one record; \u2028 and the like are no line ends of ours.
@@ -128,6 +129,61 @@ def test_a_record_gives_the_same_rows_alone_together_shuffled_and_without_templa
     with pytest.MonkeyPatch.context() as patch:
         singly_only(patch)
         assert by_outcome(payloads, parse_json, [list(rows)]) == alone
+
+
+@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_an_array_gives_the_same_rows_whether_or_not_it_is_cut_before_it_is_read(data: st.DataObject, parse_json):
+    base = [reading(n, metadata=data.draw(VALUES)) for n in range(3)]
+    inner = st.one_of(st.sampled_from(base), st.sampled_from(base), st.sampled_from(base), records())
+    payloads = []
+    for _ in range(data.draw(st.integers(1, 5))):
+        comma = data.draw(st.sampled_from([b",", b",", b", ", b" ,", b",  ", b""]))
+        payloads.append(b"[" + comma.join(data.draw(st.lists(inner, max_size=6))) + b"]")
+    payloads += data.draw(
+        st.lists(st.one_of(inner, st.sampled_from([b"[{}]", b"[{},{}]", b"[{", b"}]", b"[{}},{{}]"])))
+    )
+    payloads = data.draw(st.permutations(payloads))
+    cut = [list(range(len(payloads)))]
+    guessed = by_outcome(payloads, parse_json, cut)
+    with pytest.MonkeyPatch.context() as patch:
+        singly_only(patch)
+        assert by_outcome(payloads, parse_json, cut) == guessed
+
+
+@pytest.mark.parametrize("comma", [b",", b", "])
+def test_an_array_of_good_records_is_proven_by_their_template(comma: bytes, parse_json, monkeypatch):
+    payloads = [
+        b"[" + comma.join(reading(n + m, metadata='{"a":{"b":1},"c":{"d":1}}') for m in range(20)) + b"]"
+        for n in range(3)
+    ]
+    monkeypatch.setattr(kernel, "split_payloads", lambda payloads, envelopes, spec: none_left(payloads, envelopes))
+    assert len(parse_json(*payloads).readings) == 60
+
+
+def none_left(payloads: pa.LargeBinaryArray, envelopes: np.ndarray) -> tuple[Records, list[Any]]:
+    assert not len(payloads)
+    return Records(payloads, envelopes), []
+
+
+def test_one_bad_record_of_an_array_spoils_what_the_array_gives_and_no_other_array(parse_json):
+    good = [b"[" + b",".join(reading(10 * n + m) for m in range(10)) + b"]" for n in range(4)]
+    poisoned = good[1].replace(b"}]", b"}},{]")
+    found = parse_json(good[0], poisoned, good[2])
+    assert len(found.readings) == 20
+    assert [(reject["reason"], reject["payload"]) for reject in found.rejects] == [("malformed", poisoned)]
+
+
+def test_strings_that_take_turns_are_not_taken_for_constant():
+    kinds = ['"temperature"', '"humidity"', '"pressure"', '"voltage"']
+    payloads = [reading(n, sensor_type=kinds[n % 4]) for n in range(4992)]
+    template = learn(payloads[0])
+    assert template is not None
+    constant = Matcher(pa.array(payloads, pa.large_binary())).constant_strings(template)
+    narrow = learn(payloads[0], constant)
+    assert narrow is not None
+    assert b"temperature" not in b"".join(narrow.literals)
+    assert b"oslo" in b"".join(narrow.literals)
 
 
 def reading(number: int, **changed: str) -> bytes:
