@@ -48,6 +48,7 @@ setup(
         "kafka": ["confluent-kafka>=2.16,<3"],
         "pubsub": ["google-cloud-pubsub>=2.44,<3", "grpcio>=1.75,<2"],
         "dataflow": ["apache-beam[gcp]>=2.77,<2.78", "build>=1.3,<2", "setuptools>=77"],
+        "ml": ["scikit-learn>=1.7,<2"],
         "analyst": ["duckdb>=2,<3", "pandas>=3,<4"],
         "dev": [
             "apache-beam[gcp]==2.77.0",
@@ -57,6 +58,7 @@ setup(
             "pytest==9.2.0",
             "pytest-xdist==3.8.0",
             "google-cloud-pubsub==2.44.0",
+            "scikit-learn==1.9.1",
             "hypothesis==6.170.15",
             "moto[server]==5.2.5",
             "ruff==0.17.5",

@@ -1,6 +1,6 @@
 """The columns of every dataset, as Arrow schemas, and the closed lists of codes.
 
-The contract is :data:`READINGS`, :data:`REJECTS`, :data:`WINDOWS` and :data:`QUALITY`: what stands in the lake.
+The contract is :data:`DATASETS`: what stands in the lake.
 In flight the text columns of few distinct values are dictionary-encoded (see :func:`in_flight`), so that a kernel
 trims or compares a device id once a batch and not once a row; :func:`conform` turns either form into the other.
 """
@@ -111,9 +111,66 @@ QUALITY = pa.schema(
 )
 """One row is one run's quality over all, over a sensor type, or over a device."""
 
-DATASETS = {"readings": READINGS, "rejects": REJECTS, "windows": WINDOWS, "quality": QUALITY}
+SCORES = pa.schema(
+    [
+        *_SERIES_FIELDS,
+        _required("timestamp", TIMESTAMP),
+        _required("value", pa.float64()),
+        *_ORIGIN,
+        _required("detector", TEXT),
+        pa.field("expected", pa.float64()),
+        _required("anomaly_score", pa.float64()),
+        _required("is_anomaly", pa.bool_()),
+    ]
+)
+"""One row is what one detector says of one reading.
 
-_ENCODED = {*SERIES, "source"}
+While a detector warms up ``expected`` is null, ``anomaly_score`` 0 and ``is_anomaly`` false.
+"""
+
+ALERTS = pa.schema(
+    [
+        _required("alert_id", TEXT),
+        _required("rule", TEXT),
+        _required("tenant", TEXT),
+        pa.field("device_id", TEXT),
+        pa.field("sensor_type", TEXT),
+        pa.field("measurement_type", TEXT),
+        pa.field("location", TEXT),
+        _required("timestamp", TIMESTAMP),
+        _required("alert_type", TEXT),
+        _required("severity", TEXT),
+        _required("state", TEXT),
+        _required("message", TEXT),
+        pa.field("value", pa.float64()),
+        pa.field("expected", pa.float64()),
+        pa.field("score", pa.float64()),
+    ]
+)
+"""One row is one change of an alert: ``firing``, and later ``resolved`` with the same ``alert_id``.
+
+``severity`` is info, warning or critical.  An alert of a group of devices has no ``device_id``.
+"""
+
+COMMANDS = pa.schema(
+    [
+        _required("command_id", TEXT),
+        _required("rule", TEXT),
+        _required("tenant", TEXT),
+        pa.field("device_id", TEXT),
+        _required("timestamp", TIMESTAMP),
+        _required("command", TEXT),
+        pa.field("payload", TEXT),
+    ]
+)
+"""One row is one command to a device, of a rule; ``payload`` is JSON text."""
+
+DATASETS = {
+    "readings": READINGS, "rejects": REJECTS, "windows": WINDOWS, "quality": QUALITY,
+    "scores": SCORES, "alerts": ALERTS, "commands": COMMANDS,
+}  # fmt: skip
+
+_ENCODED = {*SERIES, "source", "detector", "rule"}
 
 
 class Reason(StrEnum):
@@ -155,6 +212,8 @@ def in_flight(schema: pa.Schema) -> pa.Schema:
 
 READINGS_IN_FLIGHT = in_flight(READINGS)
 """What travels between the transforms: :data:`READINGS` with encoded text."""
+SCORES_IN_FLIGHT = in_flight(SCORES)
+"""The same of :data:`SCORES`."""
 
 
 def conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

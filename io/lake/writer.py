@@ -33,10 +33,29 @@ SORTED_BY = {
     "rejects": ("source", "source_partition", "source_offset", "reason", "detail"),
     "windows": ("device_id", "window_start", "sensor_type", "measurement_type", "tenant", "unit", "location"),
     "quality": ("scope", "tenant", "sensor_type", "device_id"),
+    "scores": (
+        "device_id",
+        "timestamp",
+        "sensor_type",
+        "measurement_type",
+        "source_partition",
+        "source_offset",
+        "detector",
+    ),
+    "alerts": ("timestamp", "rule", "alert_id", "state"),
+    "commands": ("timestamp", "rule", "command_id"),
 }
 """The order of rows within a file: readers of a device's hour skip the rest."""
 
-TIME_OF = {"readings": "timestamp", "rejects": "rejected_at", "windows": "window_start", "quality": "last_timestamp"}
+TIME_OF = {
+    "readings": "timestamp",
+    "rejects": "rejected_at",
+    "windows": "window_start",
+    "quality": "last_timestamp",
+    "scores": "timestamp",
+    "alerts": "timestamp",
+    "commands": "timestamp",
+}
 """The column by whose hour a row is filed."""
 
 

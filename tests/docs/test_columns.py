@@ -59,6 +59,7 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "rejects": "date=2026-01-31/hour=13",
         "windows": "window_seconds=60/date=2026-01-31/hour=13",
         "quality": "date=2026-01-31",
+        **dict.fromkeys(("scores", "alerts", "commands"), "date=2026-01-31/hour=13"),
     }
     for dataset, schema in DATASETS.items():
         folder = tmp_path / "lake" / dataset / folders[dataset]
