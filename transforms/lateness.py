@@ -14,16 +14,39 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from telebeam.transforms.aggregation.grid import Grid
+from telebeam.transforms.aggregation.sessions import Sessions
+from telebeam.transforms.aggregation.spec import WindowSpec
 from telebeam.transforms.batches import with_columns
 
 Micros = npt.NDArray[np.int64]
 
 
 class WindowEnds(NamedTuple):
-    """A window length and how long its windows wait for late readings, both in µs."""
+    """When windows end that a reading may be in, and how long they wait for late readings; in µs."""
 
     length: int
+    """From the start of the last window that a reading is in to its end."""
     allowed_lateness: int
+    every: int
+    """How often windows start."""
+    zone: str | None = None
+    """Whose days they are, in place of the two."""
+
+    def last(self, event: Micros) -> Micros:
+        """The end of the last window that each reading is in."""
+        if self.zone is not None:
+            days = Grid(self.every, self.length, self.zone)
+            return days.ends(days.floor(event))
+        return event - event % self.every + self.length
+
+    def open_since(self, clock: int) -> int:
+        """The earliest event time that is not late by a clock; all in µs since 1970."""
+        behind = clock - self.allowed_lateness
+        if self.zone is not None:
+            return Grid(self.every, self.length, self.zone).floor_of(behind)
+        last_closed = behind - self.length
+        return last_closed - last_closed % self.every + self.every
 
 
 @dataclass(frozen=True)
@@ -68,16 +91,28 @@ class Lateness:
 
     def _closed_for_good(self, event: Micros, clock: Micros) -> npt.NDArray[np.bool_]:
         late = np.full(len(event), bool(self.windows))
-        for length, lateness in self.windows:
-            late &= event - event % length + length + lateness <= clock
+        for ends in self.windows:
+            late &= ends.last(event) + ends.allowed_lateness <= clock
         return late
 
 
-def lateness_of(seconds: Sequence[tuple[int, float]], max_out_of_orderness: float) -> Lateness:
-    """The :class:`Lateness` of windows given as (length, allowed lateness), all in seconds.
+def lateness_of(windows: Sequence[WindowSpec | tuple[int, float]], max_out_of_orderness: float) -> Lateness:
+    """The :class:`Lateness` of windows, or of fixed ones given as (length, allowed lateness); all in seconds.
+
+    A session of which a reading is the last one ends ``gap`` behind it, whatever else there is: later sessions of the
+    same series do not keep an old reading in time.
 
     >>> lateness_of([(60, 0)], 10).windows
-    (WindowEnds(length=60000000, allowed_lateness=0),)
+    (WindowEnds(length=60000000, allowed_lateness=0, every=60000000, zone=None),)
     """
-    ends = tuple(WindowEnds(length * 1_000_000, round(allowed * 1e6)) for length, allowed in seconds)
-    return Lateness(round(max_out_of_orderness * 1e6), ends)
+    return Lateness(round(max_out_of_orderness * 1e6), tuple(map(_ends_of, windows)))
+
+
+def _ends_of(windows: WindowSpec | tuple[int, float]) -> WindowEnds:
+    if isinstance(windows, tuple):
+        length, allowed = windows
+        return WindowEnds(length * 1_000_000, round(allowed * 1e6), length * 1_000_000)
+    windowing, allowed = windows.windowing, windows.allowed_lateness.total_seconds()
+    if isinstance(windowing, Sessions):
+        return WindowEnds(windowing.gap, round(allowed * 1e6), 1)
+    return WindowEnds(windowing.length, round(allowed * 1e6), windowing.every, windowing.zone)

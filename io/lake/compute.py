@@ -1,7 +1,7 @@
-"""The windows that the lake's readings give, in pieces: what is held at a time does not grow with the readings.
+"""The lake's readings of some spans of time, in pieces: what is held at a time does not grow with the readings.
 
-A piece is some devices in some windows.  Archives are sorted by device and are cut by it; a stream's files each hold
-all devices of some seconds and are cut by time.  How they are cut does not show in a bit of the result.
+A piece is some devices in some time.  Archives are sorted by device and are cut by it; a stream's files each hold
+all devices of some seconds and are cut by time.  How they are cut does not show in a bit of the windows.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate, pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,6 @@ import pyarrow.compute as pc
 from telebeam.io import storage
 from telebeam.io.lake.layout import HOUR, hour_of, partition, seconds_of
 from telebeam.io.lake.parquet import DAMAGED, open_parquet, row_groups
-from telebeam.transforms.aggregation.kernel import WINDOWS_IN_FLIGHT, aggregate, extract, merge
-from telebeam.transforms.aggregation.partials import Partials
 from telebeam.transforms.batches import concat, rows_of
 from telebeam.transforms.errors import SourceError
 from telebeam.transforms.schema import DICTIONARY, READINGS_IN_FLIGHT, SERIES, conform
@@ -38,7 +36,7 @@ _THREADS_OF_STORE = 8
 """That wait for an object store, some 30 ms a request."""
 
 Span = tuple[int, int]
-"""[first, end) of event time at the edges of windows, µs since the epoch."""
+"""[first, end) of event time, µs since the epoch."""
 Devices = tuple[str | None, str | None]
 """[low, high); None is no bound."""
 
@@ -58,7 +56,7 @@ class RowGroup(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Some devices in some windows, and where their readings are."""
+    """Some devices in some time, and where their readings are."""
 
     devices: Devices
     spans: tuple[Span, ...]
@@ -66,60 +64,52 @@ class Piece(NamedTuple):
     groups: tuple[RowGroup, ...]
 
 
-def span_of_hour(hour: int, seconds: int) -> Span | None:
-    """From the first to the end of the last window that starts in an hour; None where none does.
+class Folds(Protocol):
+    """What takes the readings of a piece."""
 
-    >>> span_of_hour(1, 5400), span_of_hour(2, 5400)
-    ((5400000000, 10800000000), None)
-    """
-    length = seconds * 1_000_000
-    first = -(-hour * HOUR // length) * length
-    last = ((hour + 1) * HOUR - 1) // length * length
-    return None if first > last else (first, last + length)
+    def add(self, rows: pa.RecordBatch) -> None:
+        """Takes some of them, in any order."""
 
 
 def pieces(
-    root: storage.Location, spans: Sequence[Span], seconds: int, piece_rows: int = PIECE_ROWS
-) -> Iterator[Piece]:
-    """What is to be computed of some windows, ascending by device, then by time.
+    root: storage.Location, spans: Sequence[Span], step: int, piece_rows: int = PIECE_ROWS
+) -> Iterator[list[Piece]]:
+    """The readings of some spans as pieces: a list for some devices, ascending by device, and in it ascending by time.
 
     Args:
         root: Where the lake is.
-        spans: Of the windows, ascending and disjoint.
-        seconds: The windows' length.
+        spans: Of event time, ascending and disjoint.
+        step: At multiples of it behind the beginning of a span it may be cut, in µs.
         piece_rows: Readings in a piece, about.
 
     Raises:
         SourceError: A readings file is damaged.
     """
-    groups = list(_row_groups(root, spans))
+    groups = groups_of(root, spans)
     for devices in _device_ranges(groups, piece_rows):
         wanted = [group for group in groups if _has_devices(group, devices)]
-        for part in _time_ranges(wanted, spans, seconds, piece_rows):
-            yield Piece(devices, part, tuple(group for group in wanted if overlap(group.first, group.last, part)))
+        yield [
+            Piece(devices, part, tuple(group for group in wanted if overlap(group.first, group.last, part)))
+            for part in _time_ranges(wanted, spans, step, piece_rows)
+        ]
 
 
-def compute(
-    root: storage.Location, piece: Piece, seconds: int, piece_rows: int = PIECE_ROWS, *, late: bool = True
-) -> pa.RecordBatch:
-    """A piece's windows, sorted by series and start.
+def read_into(fold: Folds, root: storage.Location, piece: Piece, *, late: bool = True) -> None:
+    """Gives the readings of a piece to what folds them, a row group at a time.
 
     Args:
+        fold: What takes them.
         root: Where the lake is.
         piece: From :func:`pieces`.
-        seconds: The windows' length.
-        piece_rows: Readings that are held at a time, about.
         late: Whether readings that came too late for a live job count.
 
     Raises:
         SourceError: A readings file is damaged.
     """
-    fold = _Fold(seconds, piece_rows)
     columns = NEEDED if late else (*NEEDED, "is_late")
     threads = _THREADS if root.is_local else _THREADS_OF_STORE
     for rows in _ahead(lambda group: _read(root, group, piece, columns), piece.groups, threads):
         fold.add(rows)
-    return fold.windows()
 
 
 def _read(root: storage.Location, group: RowGroup, piece: Piece, columns: Sequence[str]) -> pa.RecordBatch:
@@ -146,45 +136,16 @@ def _ahead(
             yield future.result()
 
 
-class _Fold:
-    """Readings condensed as they come: a device may have more of them than a piece should."""
+def groups_of(root: storage.Location, spans: Sequence[Span]) -> list[RowGroup]:
+    """All row groups with readings of some spans, maybe: files whose names tell of other seconds stay closed.
 
-    def __init__(self, seconds: int, piece_rows: int) -> None:
-        self._seconds = seconds
-        self._piece_rows = piece_rows
-        self._held: list[pa.RecordBatch] = []
-        self._held_rows = 0
-        self._partials: list[Partials] = []
-
-    def add(self, rows: pa.RecordBatch) -> None:
-        if rows.num_rows:
-            self._held.append(rows)
-            self._held_rows += rows.num_rows
-        if self._held_rows >= 2 * self._piece_rows:
-            self._condense()
-
-    def windows(self) -> pa.RecordBatch:
-        if self._held:
-            self._condense()
-        if not self._partials:
-            return pa.RecordBatch.from_pylist([], schema=WINDOWS_IN_FLIGHT)
-        return extract(merge(self._partials), self._seconds)
-
-    def _condense(self) -> None:
-        self._partials.append(aggregate(concat(self._held), self._seconds))
-        self._held, self._held_rows = [], 0
-        # Merging costs as much as there is: when it has doubled, each partial is merged a few times at most.
-        if sum(map(len, self._partials[1:])) > len(self._partials[0]):
-            self._partials = [merge(self._partials)]
-
-
-def _row_groups(root: storage.Location, spans: Sequence[Span]) -> Iterator[RowGroup]:
-    """All row groups with readings of some spans, maybe: files whose names tell of other seconds stay closed."""
+    Raises:
+        SourceError: A readings file is damaged.
+    """
     hours = {hour for first, end in spans for hour in range(first // HOUR, (end - 1) // HOUR + 1)}
-    for hour in sorted(hours):
-        for path in storage.files_below(root, partition("readings", hour)):
-            if overlap(*(seconds_of(path) or hour_of(path)), spans):
-                yield from (g for g in _statistics(root, path) if overlap(g.first, g.last, spans))
+    paths = (path for hour in sorted(hours) for path in storage.files_below(root, partition("readings", hour)))
+    wanted = (path for path in paths if overlap(*(seconds_of(path) or hour_of(path)), spans))
+    return [group for path in wanted for group in _statistics(root, path) if overlap(group.first, group.last, spans)]
 
 
 def _statistics(root: storage.Location, path: str) -> Iterator[RowGroup]:
@@ -228,20 +189,24 @@ def _device_ranges(groups: Sequence[RowGroup], piece_rows: int) -> list[Devices]
 
 
 def _time_ranges(
-    groups: Sequence[RowGroup], spans: Sequence[Span], seconds: int, piece_rows: int
+    groups: Sequence[RowGroup], spans: Sequence[Span], step: int, piece_rows: int
 ) -> list[tuple[Span, ...]]:
-    """Spans cut at the edges of windows, with some readings each where the readings are spread evenly."""
+    """Spans cut into parts, with some readings each where the readings are spread evenly."""
     if sum(group.rows for group in groups) <= 2 * piece_rows:
         return [tuple(spans)]
-    length = seconds * 1_000_000
-    starts = np.concatenate([np.arange(first, end, length) for first, end in spans])
+    starts = np.concatenate([np.arange(first, end, step) for first, end in spans])
+    ends = np.concatenate([np.minimum(np.arange(first, end, step) + step, end) for first, end in spans])
     rows = np.zeros(len(starts) + 1)
     for group in groups:
-        first, last = group.first - group.first % length, group.last - group.last % length
-        rows[np.searchsorted(starts, first)] += group.rows / ((last - first) // length + 1)
-        rows[np.searchsorted(starts, last, side="right")] -= group.rows / ((last - first) // length + 1)
+        first, last = (max(int(np.searchsorted(starts, t, "right")) - 1, 0) for t in (group.first, group.last))
+        rows[first] += group.rows / (last - first + 1)
+        rows[last + 1] -= group.rows / (last - first + 1)
     part = np.cumsum(np.cumsum(rows[:-1])) // piece_rows
-    return [tuple(joined(zip(run, run + length, strict=True))) for run in np.split(starts, _changes(part))]
+    cuts = _changes(part)
+    return [
+        tuple(joined(zip(run, run_ends, strict=True)))
+        for run, run_ends in zip(np.split(starts, cuts), np.split(ends, cuts), strict=True)
+    ]
 
 
 def _changes(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:

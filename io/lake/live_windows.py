@@ -15,8 +15,11 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from telebeam.io import storage
-from telebeam.io.lake.compute import PIECE_ROWS, Span, compute, joined, pieces, span_of_hour
-from telebeam.io.lake.layout import HOUR, live_windows_file, partition
+from telebeam.io.lake.compute import PIECE_ROWS, Span
+from telebeam.io.lake.layout import live_windows_file, partition
+from telebeam.io.lake.live_grid import GridSource, Source
+from telebeam.io.lake.live_sessions import SessionSource
+from telebeam.io.lake.made import Wanted, windows_of
 from telebeam.io.lake.parquet import to_parquet
 from telebeam.io.lake.revisions import FiledWindows, compare, windows_files
 from telebeam.io.lake.spec import LakeSpec
@@ -24,8 +27,10 @@ from telebeam.io.lake.writer import SORTED_BY
 from telebeam.io.streams import receipts
 from telebeam.io.streams.notices import FOREVER, NEVER, Heard, OwedWindows
 from telebeam.io.streams.receipts import InfluxReceipt, WindowReceipt
+from telebeam.transforms.aggregation.panes import starts_of
 from telebeam.transforms.aggregation.spec import WindowSpec
-from telebeam.transforms.batches import canonical, concat, rows_of, with_columns
+from telebeam.transforms.batches import canonical, concat, rows_of
+from telebeam.transforms.errors import SinkError, SourceError
 from telebeam.transforms.ordering import sort_order
 from telebeam.transforms.schema import DATASETS
 
@@ -77,10 +82,12 @@ class LiveWindows:
         self._keeps_receipt = keeps_receipt
         self._lake = lake
         self._pipeline = pipeline
+        self._window = window
         self._seconds = window.seconds
         self._early = window.early.total_seconds() if window.early is not None else None
         self._root = root or storage.locate(lake.path)
         self._piece_rows = piece_rows
+        self._source = _source(self._root, window, piece_rows)
         self._last_early = float("-inf")
 
     def settle(self, heard: Heard, influx: bool) -> Settled:
@@ -97,19 +104,38 @@ class LiveWindows:
             SinkError: The lake does not take the windows.
         """
         receipt = self._receipt(influx)
-        due = self._due(heard, receipt)
+        if heard.clock == NEVER:
+            return Settled(0, receipt.owed if influx else ())
+        # What has closed once stays so, also where a partition that appears holds the clock back.
+        clock = max(heard.clock, receipt.until + self._source.reach)
+        due = self._source.due(heard, receipt, clock)
         rows = 0
-        for hour, spans in _by_hour(due, self._seconds):
-            filed, receipt = self._settle_hour(hour, spans, receipt, influx)
-            rows += filed
+        try:
+            for hour, spans in due:
+                filed, receipt = self._settle_hour(hour, spans, receipt, influx)
+                rows += filed
+        except (SinkError, SourceError):
+            self._source.forget()
+            raise
         if due:
-            # A bounded read that has finished closes what there is; a later one goes on from there.
-            closed = due[-1][1] if heard.clock >= FOREVER else heard.clock
-            offsets = dict(receipt.offsets)
-            for part in heard.partitions():
-                offsets[part.name] = max(part.next, offsets.get(part.name, part.next))
-            self._save(replace(receipt, until=max(receipt.until, closed), offsets=offsets))
+            self._save(self._done(heard, receipt))
         return Settled(rows, receipt.owed if influx else ())
+
+    def _done(self, heard: Heard, receipt: WindowReceipt) -> WindowReceipt:
+        """The receipt, with all that has closed."""
+        offsets = dict(receipt.offsets)
+        for part in heard.partitions():
+            offsets[part.name] = max(part.next, offsets.get(part.name, part.next))
+        return replace(receipt, until=max(receipt.until, self._until(heard)), offsets=offsets)
+
+    def _until(self, heard: Heard) -> int:
+        """Where stretches end whose windows have all closed."""
+        if heard.clock < FOREVER:
+            return heard.clock - self._source.reach
+        # A bounded read that has finished closes what there is; a later one goes on from there.
+        ends = (end for part in heard.partitions() for _, end in part.touched.get(self._seconds, ()))
+        width = abs(self._seconds) * 1_000_000
+        return -(-max(ends, default=NEVER) // width) * width
 
     def peek(self, heard: Heard, now: float) -> Iterator[pa.RecordBatch]:
         """The windows that are still open, as they stand: nothing is filed.
@@ -125,31 +151,12 @@ class LiveWindows:
         """
         if self._early is None or now - self._last_early < self._early or heard.clock == NEVER:
             return
-        closed = self._edge(max(heard.clock, self._receipt(influx=False).until))
-        touched = (span for part in heard.partitions() for span in part.touched.get(self._seconds, ()))
-        spans = joined((max(first, closed), end) for first, end in touched)
-        for piece in pieces(self._root, spans, self._seconds, self._piece_rows) if spans else ():
-            windows = compute(self._root, piece, self._seconds, self._piece_rows, late=False)
-            if windows.num_rows:
-                yield windows
+        clock = max(heard.clock, self._receipt(influx=False).until + self._source.reach)
+        spans = self._source.open(heard, clock) if isinstance(self._source, GridSource) else []
+        wanted = [Wanted(self._window, tuple(spans))] if spans else []
+        for made in windows_of(self._root, wanted, self._piece_rows, late=False):
+            yield made.rows
         self._last_early = now
-
-    def _due(self, heard: Heard, receipt: WindowReceipt) -> list[Span]:
-        """Where windows have closed to which readings came that the receipt does not speak of."""
-        if heard.clock == NEVER:
-            return []
-        # What has closed once stays so, also where a partition that appears holds the clock back.
-        closed, settled = self._edge(max(heard.clock, receipt.until)), self._edge(receipt.until)
-        due = []
-        for part in heard.partitions():
-            begin = settled if receipt.offsets.get(part.name, -1) >= part.next else NEVER
-            for first, end in part.touched.get(self._seconds, ()):
-                due.append((self._edge(max(first, begin)), min(-self._edge(-end), closed)))
-        return joined(due)
-
-    def _edge(self, instant: int) -> int:
-        """The edge of windows at or before an instant."""
-        return instant - instant % (self._seconds * 1_000_000)
 
     def _settle_hour(
         self, hour: int, spans: Sequence[Span], receipt: WindowReceipt, influx: bool
@@ -158,7 +165,7 @@ class LiveWindows:
         rows = 0
         for _ in range(_ROUNDS):
             filed = FiledWindows(self._root, self._seconds, hour, spans)
-            found = self._compared(filed, spans, receipt.until)
+            found = self._compared(filed, spans, receipt.until + self._source.reach)
             receipt = _owing(receipt, [path for path in found.files if influx and path not in _paths(receipt)])
             if not found.rows:
                 break
@@ -179,25 +186,23 @@ class LiveWindows:
     def _compared(self, filed: FiledWindows, spans: Sequence[Span], until: int) -> _Found:
         changed: list[pa.RecordBatch] = []
         unknown: dict[str, int] = {}
-        for piece in pieces(self._root, spans, self._seconds, self._piece_rows):
-            windows = compute(self._root, piece, self._seconds, self._piece_rows, late=False)
-            rows, files = filed.rows(piece.spans, piece.devices)
+        for _, devices, windows in self._source.windows(spans):
+            rows, files = filed.rows(spans, devices)
             compared = compare(windows, rows)
-            starts = windows.column("window_start").cast(pa.int64()).to_numpy(zero_copy_only=False)
-            revisions = filed.next_revisions(starts).astype(np.int32)
-            numbered = rows_of(with_columns(windows, {"revision": pa.array(revisions)}), compared.changed)
-            if numbered.num_rows:
-                changed.append(numbered)
-            news = ~compared.changed & (starts + self._seconds * 1_000_000 > until)
+            changed.append(filed.numbered(rows_of(windows, compared.changed)))
+            ends = windows.column("window_end").cast(pa.int64()).to_numpy(zero_copy_only=False)
+            news = ~compared.changed & (ends > until)
             numbers = files[compared.same_as[news]]
             highest = rows.column("revision").to_numpy(zero_copy_only=False)[compared.same_as[news]]
             for number in np.unique(numbers).tolist():
                 path = filed.paths[number]
                 unknown[path] = max(unknown.get(path, 0), int(highest[numbers == number].max()))
-        return _Found(changed, sorted(unknown, key=lambda path: (unknown[path], path)))
+        changed.append(filed.numbered(self._source.gone(spans, filed)))
+        files_right = sorted(unknown, key=lambda path: (unknown[path], path))
+        return _Found([batch for batch in changed if batch.num_rows], files_right)
 
     def _path(self, hour: int, windows: pa.RecordBatch, content: pa.Buffer) -> str:
-        starts = windows.column("window_start").cast(pa.int64()).to_numpy(zero_copy_only=False)
+        starts = starts_of(windows)
         digest = hashlib.blake2b(content, digest_size=6).hexdigest()
         name = live_windows_file(self._pipeline, hour, int(starts.min()), int(starts.max()), digest)
         return f"{partition('windows', hour, self._seconds)}/{name}.parquet"
@@ -220,6 +225,11 @@ class LiveWindows:
             receipts.save(self._root, receipts.windows_path(self._pipeline, self._seconds), receipt)
 
 
+def _source(root: storage.Location, window: WindowSpec, piece_rows: int) -> Source:
+    is_session = window.session_gap is not None
+    return SessionSource(root, window, piece_rows) if is_session else GridSource(root, window, piece_rows)
+
+
 def _owing(receipt: WindowReceipt, paths: Iterable[str]) -> WindowReceipt:
     """The receipt with some files as the last ones that InfluxDB is to have."""
     for path in paths:
@@ -231,18 +241,6 @@ def _owing(receipt: WindowReceipt, paths: Iterable[str]) -> WindowReceipt:
 
 def _paths(receipt: WindowReceipt) -> set[str]:
     return {file.path for file in receipt.owed}
-
-
-def _by_hour(spans: Sequence[Span], seconds: int) -> Iterator[tuple[int, list[Span]]]:
-    """(hour, the spans of windows that start in it), for each hour in which windows start."""
-    length = seconds * 1_000_000
-    hours = {hour for first, end in spans for hour in range(first // HOUR, (end - length) // HOUR + 1)}
-    for hour in sorted(hours):
-        whole = span_of_hour(hour, seconds)
-        if whole is not None:
-            inside = joined((max(first, whole[0]), min(end, whole[1])) for first, end in spans)
-            if inside:
-                yield hour, inside
 
 
 def _sorted(windows: pa.RecordBatch) -> pa.RecordBatch:

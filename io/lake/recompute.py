@@ -7,62 +7,115 @@ replacing them, and a job that was killed half way is mended by running it again
 All readings count, late ones too: so a backfill completes what a live job has closed.  Its file takes the place of the
 live job's files of the hour, with a revision above all of theirs: at each instant a reader that takes the highest
 revision of each window sees either the former windows or the new ones.
+
+Windows of several kinds that start in the same hours are computed together: their readings are read once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from telebeam.io import storage
-from telebeam.io.lake.compute import PIECE_ROWS, compute, pieces, span_of_hour
-from telebeam.io.lake.layout import partition
+from telebeam.io.lake.compute import PIECE_ROWS
+from telebeam.io.lake.layout import HOUR, partition
+from telebeam.io.lake.made import Wanted, windows_of
 from telebeam.io.lake.parquet import DAMAGED, open_parquet, to_parquet
 from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.lake.writer import SORTED_BY, LakeFile
-from telebeam.transforms.batches import canonical, concat, with_columns
+from telebeam.transforms.aggregation.panes import starts_of
+from telebeam.transforms.aggregation.spec import WindowSpec
+from telebeam.transforms.batches import canonical, concat, rows_of, with_columns
 from telebeam.transforms.errors import SourceError
 from telebeam.transforms.ordering import sort_order
 from telebeam.transforms.schema import DATASETS, conform
 
+Batches = dict[tuple[int, int], list[pa.RecordBatch]]
+"""(``window_seconds``, hour) → windows that start in it."""
+
 
 def windows_path(seconds: int, hour: int) -> str:
-    """The file of all windows of a length that start in an hour."""
+    """The file of all windows of a kind that start in an hour."""
     return f"{partition('windows', hour, seconds)}/windows-{seconds}-{hour}.parquet"
 
 
 def recompute_windows(
-    spec: LakeSpec, seconds: int, hour: int, root: storage.Location | None = None, piece_rows: int = PIECE_ROWS
+    spec: LakeSpec,
+    windows: int | WindowSpec,
+    hour: int,
+    root: storage.Location | None = None,
+    piece_rows: int = PIECE_ROWS,
 ) -> LakeFile | None:
-    """Computes and files the windows of a length that start in an hour (in hours since the epoch).
+    """Computes and files the windows of a kind that start in an hour (in hours since the epoch).
+
+    As :func:`recompute_together`, of one kind, or of fixed windows of so many seconds.
+
+    Returns:
+        What was written; None where there is no reading.
+    """
+    kind = windows if isinstance(windows, WindowSpec) else WindowSpec(every=timedelta(seconds=windows))
+    return next(recompute_together(spec, {kind: [hour]}, root, piece_rows), None)
+
+
+def recompute_together(
+    spec: LakeSpec,
+    hours: Mapping[WindowSpec, Sequence[int]],
+    root: storage.Location | None = None,
+    piece_rows: int = PIECE_ROWS,
+) -> Iterator[LakeFile]:
+    """Computes and files windows of several kinds that start in some hours, reading the readings once.
 
     Other files of these windows, such as a live job's, are taken away.
 
     Args:
         spec: The lake.
-        seconds: The windows' length.
-        hour: Hours since the epoch.
+        hours: Kind → hours since the epoch.
         root: Where the lake is, if not where the spec's path leads.
         piece_rows: Rows that are aggregated together, about; the windows are the same for any number.
 
     Returns:
-        What was written; None where there is no reading.
+        What was written, one after the other.
 
     Raises:
         SourceError: A readings file is damaged.
         SinkError: The lake does not take the windows.
     """
     root = root or storage.locate(spec.path)
+    found = _windows_by_hour(root, hours, piece_rows)
+    for kind, each in hours.items():
+        for hour in each:
+            file = _replace(root, spec, kind.seconds, hour, found.pop((kind.seconds, hour), []))
+            if file is not None:
+                yield file
+
+
+def _windows_by_hour(root: storage.Location, hours: Mapping[WindowSpec, Sequence[int]], piece_rows: int) -> Batches:
+    wanted = [
+        Wanted(kind, tuple((hour * HOUR, (hour + 1) * HOUR) for hour in sorted(set(each))))
+        for kind, each in hours.items()
+    ]
+    found: Batches = defaultdict(list)
+    for made in windows_of(root, wanted, piece_rows):
+        started = starts_of(made.rows) // HOUR
+        for hour in np.unique(started).tolist():
+            found[made.kind.seconds, hour].append(rows_of(made.rows, started == hour))
+    return found
+
+
+def _replace(
+    root: storage.Location, spec: LakeSpec, seconds: int, hour: int, windows: list[pa.RecordBatch]
+) -> LakeFile | None:
+    """Files the windows of an hour in the place of all that the lake has of them."""
     path = windows_path(seconds, hour)
     former = storage.files_below(root, partition("windows", hour, seconds))
-    windows = [batch for batch in _windows_of(root, seconds, hour, piece_rows) if batch.num_rows]
     if windows:
         revision = _revision(root, path, former)
-        numbered = [_numbered(batch, revision) for batch in windows]
+        numbered = [_numbered(batch, revision) for batch in _in_order(windows)]
         storage.publish(root, path, to_parquet(_one_dictionary(numbered), DATASETS["windows"], spec))
     for file in former:
         if file != path or not windows:
@@ -77,6 +130,13 @@ def recompute_windows(
         min(start["min"].value for start in starts),
         max(start["max"].value for start in starts),
     )
+
+
+def _in_order(windows: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """The windows in the order of the lake's files: they come sorted in parts, some devices after the other."""
+    rows = concat(windows)
+    order = sort_order(rows, SORTED_BY["windows"])
+    return [rows if order is None else rows.take(pa.array(order))]
 
 
 def _revision(root: storage.Location, path: str, former: Sequence[str]) -> int:
@@ -110,14 +170,3 @@ def _one_dictionary(batches: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield canonical(batches[0])
     else:
         yield from (conform(batch, DATASETS["windows"]) for batch in batches)
-
-
-def _windows_of(root: storage.Location, seconds: int, hour: int, piece_rows: int) -> Iterator[pa.RecordBatch]:
-    """All windows that start in an hour, in the order of the lake's files."""
-    span = span_of_hour(hour, seconds)
-    if span is None:
-        return
-    for _, parts in groupby(pieces(root, [span], seconds, piece_rows), lambda piece: piece.devices):
-        windows = concat([compute(root, piece, seconds, piece_rows) for piece in parts])
-        order = sort_order(windows, SORTED_BY["windows"]) if windows.num_rows else None
-        yield windows if order is None else windows.take(pa.array(order))

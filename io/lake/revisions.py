@@ -89,6 +89,11 @@ class FiledWindows:
         place = np.minimum(np.searchsorted(self._starts, starts), len(self._starts) - 1)
         return np.where(self._starts[place] == starts, self._highest[place] + 1, 0)
 
+    def numbered(self, windows: pa.RecordBatch) -> pa.RecordBatch:
+        """Windows with the revisions that they would be filed with."""
+        revisions = self.next_revisions(_integers(windows.column("window_start"))).astype(np.int32)
+        return with_columns(windows, {"revision": pa.array(revisions)})
+
     def _read(self, path: str, columns: Sequence[str], spans: Sequence[Span]) -> pa.RecordBatch:
         schema = pa.schema([_SCHEMA.field(name) for name in columns])
         with open_parquet(self._root, path, [name for name in _TEXTS if name in columns]) as file:
@@ -96,6 +101,21 @@ class FiledWindows:
             batches = [conform(b, schema) for b in row_groups(file, groups, columns, self._root.child(path))]
         rows = concat([pa.RecordBatch.from_pylist([], schema=schema), *batches])
         return rows_of(rows, within(_integers(rows.column("window_start")), spans))
+
+
+def latest(filed: pa.RecordBatch) -> pa.RecordBatch:
+    """Of each series and window the row of the highest revision, where it has readings.
+
+    Args:
+        filed: With the columns of :meth:`FiledWindows.rows`.
+    """
+    if not filed.num_rows:
+        return filed
+    order = sort_order(filed, [*_KEY, "revision", "count"])
+    rows = filed if order is None else filed.take(pa.array(order))
+    same = _as_above(rows, _KEY, np.arange(rows.num_rows))
+    is_last = np.append(~same[1:], True)
+    return rows_of(rows, is_last & (_integers(rows.column("count")) > 0))
 
 
 def compare(windows: pa.RecordBatch, filed: pa.RecordBatch) -> Compared:

@@ -14,7 +14,7 @@ MOST_STRETCHES = 1_000
 
 
 class Stretch(NamedTuple):
-    """[first, end) of event time in µs, at the edges of windows."""
+    """[first, end) of event time in µs, at the edges of windows or of their panes."""
 
     first: int
     end: int
@@ -31,7 +31,7 @@ def touch(stretches: Iterable[Stretch], times: npt.NDArray[np.int64], length: in
     Args:
         stretches: Disjoint and ascending.
         times: µs since 1970.
-        length: The windows', in µs.
+        length: Of the stretches, in µs.
         offset: Behind the records that the times come from.
     """
     starts = np.unique(times - times % length)
@@ -48,7 +48,7 @@ def settle(stretches: Iterable[Stretch], until: int, length: int, offset: int) -
     >>> settle([Stretch(0, 30, 5), Stretch(30, 40, 9)], 25, 10, 5)
     [Stretch(first=20, end=30, offset=5), Stretch(first=30, end=40, offset=9)]
     """
-    done = until - until % length
+    done = until - until % abs(length)  # what sessions are called by lies below zero
     return [
         stretch if stretch.offset > offset else stretch._replace(first=max(stretch.first, done))
         for stretch in stretches

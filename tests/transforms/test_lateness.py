@@ -6,13 +6,17 @@ import itertools
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from telebeam.transforms.aggregation.spec import WindowSpec
 from telebeam.transforms.lateness import Lateness, WindowEnds, lateness_of
 
 MINUTE = 60_000_000
-LATENESS = Lateness(10, (WindowEnds(100, 50), WindowEnds(400, 0)))
+LATENESS = Lateness(
+    10, (WindowEnds(100, 50, 100), WindowEnds(400, 0, 400), WindowEnds(300, 20, 150), WindowEnds(70, 0, 1))
+)
 NEVER = -(2**62)
 
 
@@ -47,7 +51,10 @@ def reference(records: list[tuple[list[int], int]]) -> list[bool]:
     for times, stamp in records:
         clock = newest - LATENESS.max_out_of_orderness
         late += [
-            all(time // length * length + length + allowed <= clock for length, allowed in LATENESS.windows)
+            all(
+                time // ends.every * ends.every + ends.length + ends.allowed_lateness <= clock
+                for ends in LATENESS.windows
+            )
             for time in times
         ]
         newest = max([newest, *(min(time, stamp) if stamp >= 0 else time for time in times)])
@@ -68,6 +75,28 @@ def test_a_late_reading_is_late_only_when_all_of_its_windows_are_closed_for_good
     lateness = lateness_of([(60, 0), (3600, 0)], 0)
     log = [([61 * MINUTE], -1), ([59 * MINUTE], -1), ([60 * MINUTE], -1)]
     assert marks(log, [], lateness) == [False, True, False]
+
+
+HOUR = 60 * MINUTE
+
+
+@pytest.mark.parametrize(
+    ("window", "reading", "end"),
+    [
+        (WindowSpec(every="1m"), 30 * MINUTE, 31 * MINUTE),
+        (WindowSpec(every="1m", length="15m"), 30 * MINUTE, 45 * MINUTE),
+        (WindowSpec(session_gap="10m"), 30 * MINUTE + 7, 40 * MINUTE + 7),
+        (WindowSpec(every="1d", timezone="Europe/Oslo"), 22 * HOUR, 23 * HOUR),  # in winter, an hour ahead of UTC
+    ],
+)
+def test_a_reading_is_late_when_the_last_of_its_windows_has_ended(window: WindowSpec, reading: int, end: int):
+    lateness = lateness_of([window], 0)
+    assert marks([([end - 1], -1), ([reading], -1)], [], lateness) == [False, False]
+    assert marks([([end], -1), ([reading], -1)], [], lateness) == [False, True]
+    (ends,) = lateness.windows
+    for clock in (end - 1, end, end + 7 * MINUTE):
+        first = ends.open_since(clock)
+        assert marks([([clock], -1), ([first - 1], -1), ([first], -1)], [], lateness) == [False, True, False]
 
 
 def test_one_fast_clock_makes_no_other_late():

@@ -32,6 +32,9 @@ TINY = 2.0**-480
 """The square of a smaller magnitude loses bits below the smallest double: it is taken as zero."""
 
 _HALF = 1 << (BITS - 1)
+_DIGIT = 20
+_DIGIT_END = 1 << _DIGIT
+"""A limb of 40 bits times a digit of 20 leaves room in an int64 for the sum of a few."""
 _LOWEST = -27  # 2**-1080 counts the smallest denormal, 2**-1074, in whole numbers
 _HIGHEST = 25  # 2**1000
 _VELTKAMP = 134_217_729.0  # 2**27 + 1
@@ -93,7 +96,7 @@ def add(parts: Iterable[Limbs]) -> Limbs:
     total: Limbs = {}
     for part in parts:
         for k, limb in part.items():
-            total[k] = total[k] + limb if k in total else limb
+            _accumulate(total, k, limb)
     return total
 
 
@@ -131,6 +134,37 @@ def carry(limbs: Limbs) -> Limbs:
         result[k] = limb - (moved << BITS)
         k += 1
     return {k: limb for k, limb in result.items() if limb.any()}
+
+
+def scale(limbs: Limbs, factors: npt.NDArray[np.int64]) -> Limbs:
+    """Each sum times a whole number, carries moved.
+
+    >>> {k: limb.tolist() for k, limb in scale({0: np.array([3, -5])}, np.array([1 << 40, 2])).items()}
+    {0: [0, -10], 1: [3, 0]}
+
+    Args:
+        limbs: Within ±2**39, as :func:`carry` leaves them.
+        factors: One a sum, from 0 up to 2**60.
+    """
+    digits = {place: (factors >> (_DIGIT * place)) & (_DIGIT_END - 1) for place in range(3)}
+    result: Limbs = {}
+    for place, digit in digits.items():
+        if not digit.any():
+            continue
+        for k, limb in limbs.items():
+            whole, half = divmod(place, 2)
+            scaled = limb * digit
+            if half:
+                # Digits at odd places count 2**(40 k + 20): what is above 20 bits goes up.
+                _accumulate(result, k + whole, (scaled & (_DIGIT_END - 1)) << _DIGIT)
+                _accumulate(result, k + whole + 1, scaled >> _DIGIT)
+            else:
+                _accumulate(result, k + whole, scaled)
+    return carry(result)
+
+
+def _accumulate(total: Limbs, k: int, limb: npt.NDArray[np.int64]) -> None:
+    total[k] = total[k] + limb if k in total else limb
 
 
 def to_double_double(limbs: Limbs, rows: int) -> tuple[Doubles, Doubles]:

@@ -1,8 +1,9 @@
 """Readings to windows.
 
-``aggregate`` makes partials of a batch, ``merge`` brings partials together, ``extract`` reads the windows off.  All
-three give the same bits whatever the order of the readings and however they are split into batches, because sums are
-exact (:mod:`.exact`) and quantiles and ends do not depend on order (:mod:`.quantiles`, :mod:`.partials`).
+``aggregate`` makes partials of a batch, ``merge`` brings partials together, ``slide`` makes windows of several panes,
+``extract`` reads the windows off.  All of them give the same bits whatever the order of the readings and however they
+are split into batches, because sums are exact (:mod:`.exact`) and quantiles and ends do not depend on order
+(:mod:`.quantiles`, :mod:`.partials`).
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import numpy as np
 import pyarrow as pa
 
 from telebeam.transforms.aggregation import exact
-from telebeam.transforms.aggregation.partials import Partials, merge, partials_of
+from telebeam.transforms.aggregation.grid import Grid, Integers, grid_of
+from telebeam.transforms.aggregation.panes import slide
+from telebeam.transforms.aggregation.partials import Partials, merge, partials_of, times_of
 from telebeam.transforms.ordering import sort_order
 from telebeam.transforms.schema import SERIES, WINDOWS, conform, in_flight
 
-__all__ = ["WINDOWS_IN_FLIGHT", "aggregate", "extract", "merge"]
+__all__ = ["WINDOWS_IN_FLIGHT", "aggregate", "extract", "merge", "slide"]
 
 WINDOWS_IN_FLIGHT = in_flight(WINDOWS)
 _MILLION = 1_000_000
@@ -25,12 +28,12 @@ _ILL_CONDITIONED = 2.0**-50
 """Where a difference keeps so little of what it is taken from, 106 bits are too few: it is taken in whole numbers."""
 
 
-def aggregate(batch: pa.RecordBatch, seconds: int) -> Partials:
-    """Partials of a batch of readings for windows of some seconds, aligned to the epoch."""
-    return partials_of(batch, seconds * _MILLION)
+def aggregate(batch: pa.RecordBatch, windows: int | Grid) -> Partials:
+    """Partials of a batch of readings for the panes of a grid, or for fixed windows of some seconds."""
+    return partials_of(batch, grid_of(windows).floor(times_of(batch)))
 
 
-def extract(partials: Partials, seconds: int, revision: int = 0) -> pa.RecordBatch:
+def extract(partials: Partials, windows: int | Grid, revision: int = 0) -> pa.RecordBatch:
     """The windows' rows, sorted by series and start.
 
     ``std`` is the population's, √(Σx²/n − (Σx/n)²); ``trend_per_second`` is the least-squares slope
@@ -39,9 +42,15 @@ def extract(partials: Partials, seconds: int, revision: int = 0) -> pa.RecordBat
 
     Args:
         partials: From :func:`merge`: one for each series and window.
-        seconds: The windows' length.
+        windows: Their grid, or the length of fixed ones in seconds.
         revision: 0 for a window's first row.
     """
+    grid = grid_of(windows)
+    return rows_of_windows(partials, grid.ends(partials.start), grid.seconds, revision)
+
+
+def rows_of_windows(partials: Partials, ends: Integers, seconds: int, revision: int = 0) -> pa.RecordBatch:
+    """The windows' rows as of :func:`extract`, with ends and ``window_seconds`` as they are given."""
     rows = len(partials)
     std, trend = _spread(partials)
     p50, p95, p99 = partials.distribution.quantiles((0.5, 0.95, 0.99), partials.low, partials.high)
@@ -52,7 +61,7 @@ def extract(partials: Partials, seconds: int, revision: int = 0) -> pa.RecordBat
     columns: dict[str, pa.Array] = {name: partials.series.column(name) for name in SERIES}
     columns |= {
         "window_start": pa.array(partials.start),
-        "window_end": pa.array(partials.start + seconds * _MILLION),
+        "window_end": pa.array(ends),
         "window_seconds": pa.array(np.full(rows, seconds, np.int64)),
         "count": pa.array(partials.count),
         "mean": pa.array(_mean(partials, total)),

@@ -68,27 +68,44 @@ class Partials:
         return len(self.start)
 
 
-def partials_of(batch: pa.RecordBatch, window_microseconds: int) -> Partials:
-    """The partials of a batch of readings, one for each series and window.
-
-    Readings are brought into runs of one series and window before anything is computed, and are worked on in slices of
-    whole runs that lie in the cache: there, splitting into limbs takes a third of the time.
+def partials_of(batch: pa.RecordBatch, start: Integers) -> Partials:
+    """The partials of a batch of readings, one for each series and start.
 
     Args:
         batch: :data:`~telebeam.transforms.schema.READINGS_IN_FLIGHT`, or those of its columns that are needed.
-        window_microseconds: The window's length.
+        start: int64[n]: where the window of each reading starts, in whole seconds but given in µs since the epoch.
     """
-    time = batch.column("timestamp").cast(pa.int64()).to_numpy(zero_copy_only=False)
-    columns = [distinct(batch.column(name)) for name in SERIES]
-    series = pa.RecordBatch.from_arrays(columns, names=list(SERIES))
-    order, starts = _runs([codes(column).astype(np.int64) for column in columns], time - time % window_microseconds)
-    rows = np.arange(len(time)) if order is None else order
+    series = series_of(batch)
+    order, starts = _runs([codes(column).astype(np.int64) for column in series.columns], start)
+    return partials_of_runs(batch, series, start, np.arange(len(start)) if order is None else order, starts)
+
+
+def partials_of_runs(
+    batch: pa.RecordBatch, series: pa.RecordBatch, start: Integers, rows: Integers, starts: Integers
+) -> Partials:
+    """The partials of runs of readings, one for each run.
+
+    They are worked on in slices of whole runs that lie in the cache: there, splitting into limbs takes a third of the
+    time.
+
+    Args:
+        batch: The readings.
+        series: Theirs, from :func:`series_of`.
+        start: int64[n]: where the window of each reading starts, µs since the epoch.
+        rows: An order of the readings that brings those of a run together.
+        starts: Where each run begins in that order.
+    """
     parts = []
     for first, last in _slices(starts, len(rows)):
         heads = starts[np.searchsorted(starts, first) : np.searchsorted(starts, last)] - first
-        parts.append(_reduce(_lift(batch, time, rows[first:last], window_microseconds), heads))
-    whole = parts[0] if len(parts) == 1 else _concat(parts)
+        parts.append(reduce(_lift(batch, start, rows[first:last]), heads))
+    whole = parts[0] if len(parts) == 1 else joined(parts)
     return replace(whole, series=series.take(whole.series.column(_ROW)))
+
+
+def series_of(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The columns that name each reading's series, with equal codes for equal texts."""
+    return pa.RecordBatch.from_arrays([distinct(batch.column(name)) for name in SERIES], names=list(SERIES))
 
 
 def _slices(starts: Integers, rows: int) -> Iterator[tuple[int, int]]:
@@ -104,16 +121,12 @@ def _slices(starts: Integers, rows: int) -> Iterator[tuple[int, int]]:
         yield 0, 0
 
 
-def _lift(batch: pa.RecordBatch, time: Integers, rows: Integers, window_microseconds: int) -> Partials:
+def _lift(batch: pa.RecordBatch, start: Integers, rows: Integers) -> Partials:
     """Some readings, each as a partial of its own, whose series is the number of its row."""
     taken = pa.array(rows)
-    value, quality, offset, partition = (
-        batch.column(name).to_numpy(zero_copy_only=False)[rows]
-        for name in ("value", "quality_score", "source_offset", "source_partition")
-    )
+    time, value, quality, offset, partition = (column[rows] for column in _numbers(batch))
     value = value + 0.0  # of −0.0 and 0.0 neither is the smaller one: order would decide
-    time = time[rows]
-    start = time - time % window_microseconds
+    start = start[rows]
     sums, huge = moments(value, (time - start).astype(np.float64), quality)
     ends = Ends(time, offset, partition.astype(np.int64), batch.column("source").take(taken), value)
     return Partials(
@@ -130,6 +143,18 @@ def _lift(batch: pa.RecordBatch, time: Integers, rows: Integers, window_microsec
     )
 
 
+def times_of(batch: pa.RecordBatch) -> Integers:
+    """int64[n]: the event times, µs since the epoch."""
+    time: Integers = batch.column("timestamp").cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return time
+
+
+def _numbers(batch: pa.RecordBatch) -> Iterator[npt.NDArray]:  # type: ignore[type-arg]
+    yield times_of(batch)
+    for name in ("value", "quality_score", "source_offset", "source_partition"):
+        yield batch.column(name).to_numpy(zero_copy_only=False)
+
+
 def moments(value: Doubles, since: Doubles, quality: Doubles) -> tuple[dict[str, Limbs], npt.NDArray[np.bool_]]:
     """(the addends of :data:`MOMENTS`, which values have no square within a double and count as 0 in squares).
 
@@ -142,12 +167,13 @@ def moments(value: Doubles, since: Doubles, quality: Doubles) -> tuple[dict[str,
     huge = size > exact.HUGE
     odd = huge | (size < exact.TINY)
     plain = np.where(odd, 0.0, value) if odd.any() else value
+    squarable = np.where(huge, 0.0, value) if odd.any() else value
     sums = {
         "value": exact.split(value),
         "square": _split_both(exact.square(plain)),
         "time": exact.split(since),
         "time_square": _split_both(exact.square(since)),
-        "cross": _split_both(exact.product(since, plain)),
+        "cross": _split_both(exact.product(since, squarable)),
         "quality": exact.split(quality),
     }
     return sums, huge
@@ -159,13 +185,14 @@ def _split_both(parts: tuple[Doubles, Doubles]) -> Limbs:
 
 def merge(partials: Sequence[Partials]) -> Partials:
     """All partials as one, a row for each series and window: the same bits in any order of the partials."""
-    return reduce_runs(partials[0] if len(partials) == 1 else _concat(partials))
+    return reduce_runs(partials[0] if len(partials) == 1 else joined(partials))
 
 
-def _concat(parts: Sequence[Partials]) -> Partials:
+def joined(parts: Sequence[Partials]) -> Partials:
+    """Partials one behind the other, nothing merged."""
     sizes = [len(part) for part in parts]
 
-    def joined(get: Callable[[Partials], npt.NDArray]) -> npt.NDArray:  # type: ignore[type-arg]
+    def numbers(get: Callable[[Partials], npt.NDArray]) -> npt.NDArray:  # type: ignore[type-arg]
         return np.concatenate([get(part) for part in parts])
 
     def limbs(moment: str) -> Limbs:
@@ -179,11 +206,11 @@ def _concat(parts: Sequence[Partials]) -> Partials:
 
     def ends(get: Callable[[Partials], Ends]) -> Ends:
         return Ends(
-            joined(lambda p: get(p).time),
-            joined(lambda p: get(p).offset),
-            joined(lambda p: get(p).partition),
+            numbers(lambda p: get(p).time),
+            numbers(lambda p: get(p).offset),
+            numbers(lambda p: get(p).partition),
             pa.concat_arrays([get(part).source for part in parts]),
-            joined(lambda p: get(p).value),
+            numbers(lambda p: get(p).value),
         )
 
     def running(get: Callable[[Partials], Integers], totals: list[int]) -> Integers:
@@ -191,20 +218,20 @@ def _concat(parts: Sequence[Partials]) -> Partials:
         return np.concatenate([get(part) + base for part, base in zip(parts, bases, strict=True)])
 
     distribution = Distribution(
-        joined(lambda p: p.distribution.values),
+        numbers(lambda p: p.distribution.values),
         running(lambda p: p.distribution.value_ends, [len(p.distribution.values) for p in parts]),
-        joined(lambda p: p.distribution.buckets),
-        joined(lambda p: p.distribution.counts),
+        numbers(lambda p: p.distribution.buckets),
+        numbers(lambda p: p.distribution.counts),
         running(lambda p: p.distribution.bucket_ends, [len(p.distribution.buckets) for p in parts]),
     )
     return Partials(
         series=concat([part.series for part in parts]),
-        start=joined(lambda p: p.start),
-        count=joined(lambda p: p.count),
+        start=numbers(lambda p: p.start),
+        count=numbers(lambda p: p.count),
         sums={moment: limbs(moment) for moment in MOMENTS},
-        huge=joined(lambda p: p.huge),
-        low=joined(lambda p: p.low),
-        high=joined(lambda p: p.high),
+        huge=numbers(lambda p: p.huge),
+        low=numbers(lambda p: p.low),
+        high=numbers(lambda p: p.high),
         first=ends(lambda p: p.first),
         last=ends(lambda p: p.last),
         distribution=distribution,
@@ -215,11 +242,16 @@ def reduce_runs(rows: Partials) -> Partials:
     """The partials of each series and window merged into one."""
     keys = [codes(column).astype(np.int64) for column in rows.series.columns]
     order, starts = _runs(keys, rows.start)
-    return _reduce(rows if order is None else _take(rows, order), starts)
+    return reduce(rows if order is None else take(rows, order), starts)
 
 
-def _reduce(rows: Partials, starts: Integers) -> Partials:
-    """Runs of partials, each merged into one."""
+def reduce(rows: Partials, starts: Integers) -> Partials:
+    """Runs of partials, each merged into one; a run has one series, and moments that count from one start.
+
+    Args:
+        rows: The partials.
+        starts: int64[r]: the first row of each run, ascending from 0; no run is empty.
+    """
     if len(starts) == len(rows):
         # Carries are moved all the same: equal sums have equal limbs whether anything was added or not.
         return replace(rows, sums={moment: exact.carry(limbs) for moment, limbs in rows.sums.items()})
@@ -267,7 +299,8 @@ def _combine(columns: list[Integers]) -> Integers:
     return key
 
 
-def _take(rows: Partials, order: Integers) -> Partials:
+def take(rows: Partials, order: Integers) -> Partials:
+    """The partials at some rows, in that order."""
     return Partials(
         series=rows.series.take(pa.array(order)),
         start=rows.start[order],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -11,30 +11,34 @@ import numpy as np
 import pyarrow as pa
 
 from telebeam.transforms import coders  # noqa: F401 - registers the coder of RecordBatches
-from telebeam.transforms.aggregation.kernel import aggregate, extract, merge
+from telebeam.transforms.aggregation.grid import HOUR, Grid
+from telebeam.transforms.aggregation.kernel import aggregate, extract, merge, rows_of_windows, slide
+from telebeam.transforms.aggregation.panes import grouped
+from telebeam.transforms.aggregation.partials import Partials
+from telebeam.transforms.aggregation.sessions import Sessions
 from telebeam.transforms.aggregation.spec import WindowSpec
 from telebeam.transforms.aggregation.transport import from_batch, to_batch
 from telebeam.transforms.batches import codes, rows_of
 from telebeam.transforms.errors import ConfigurationError
 from telebeam.transforms.schema import READINGS_IN_FLIGHT, conform
 
-_HOUR_SECONDS = 3600
-
 Key = tuple[int, int, int]
+"""(place of the windows among those that are wanted, bucket of time, shard)."""
 
 
 @dataclass
 class AggregateWindows(beam.PTransform):
-    """Condenses readings into fixed windows of event time: batches of readings in, of ``WINDOWS`` out.
+    """Condenses readings into windows of event time: batches of readings in, of ``WINDOWS`` out.
 
     Bounded input only.  All windows are of the whole input: nothing is late.  The rows are the same to the last bit
     whatever the order and the splitting of the input; their order is by series and start within a batch.
 
-    Partial aggregates go through one GroupByKey, keyed by window length, a time bucket of at least an hour and a shard
-    of the devices; a runner that shuffles in memory holds as much as there are series and windows.
+    Partial aggregates go through one GroupByKey, keyed by kind of windows, a time bucket of at least an hour and a
+    shard of the devices; a runner that shuffles in memory holds as much as there are series and windows.  Sessions are
+    keyed by their block.
 
     Args:
-        windows: The lengths; each gives its own rows.
+        windows: The kinds; each gives its own rows.
         shards: How many groups the devices of a time bucket are dealt to.
     """
 
@@ -49,24 +53,39 @@ class AggregateWindows(beam.PTransform):
         """
         if not batches.is_bounded:
             raise ConfigurationError("AggregateWindows got an unbounded collection; expected a bounded one")
-        seconds = [window.seconds for window in self.windows]
+        partials = beam.FlatMap(_partials, self.windows, self.shards)
         return (
             batches
-            | "Partials" >> beam.FlatMap(_partials, seconds, self.shards).with_output_types(tuple[Key, pa.RecordBatch])
+            | "Partials" >> partials.with_output_types(tuple[Key, pa.RecordBatch])
             | "ByShard" >> beam.GroupByKey()
-            | "Merge" >> beam.Map(_merge).with_output_types(pa.RecordBatch)
+            | "Merge" >> beam.Map(_merge, self.windows).with_output_types(pa.RecordBatch)
         )
 
 
-def _partials(batch: pa.RecordBatch, lengths: Iterable[int], shards: int) -> Iterator[tuple[Key, pa.RecordBatch]]:
+def _partials(
+    batch: pa.RecordBatch, windows: Sequence[WindowSpec], shards: int
+) -> Iterator[tuple[Key, pa.RecordBatch]]:
     readings = conform(batch, READINGS_IN_FLIGHT)
-    for seconds in lengths if readings.num_rows else ():
-        rows = to_batch(aggregate(readings, seconds))
-        bucket = rows.column("start").to_numpy() // (max(seconds, _HOUR_SECONDS) * 1_000_000)
-        shard = _shards(rows.column("device_id"), shards)
-        places = bucket * shards + shard
-        for place in np.unique(places).tolist():
-            yield (seconds, place // shards, place % shards), rows_of(rows, places == place)
+    for place, window in enumerate(windows if readings.num_rows else ()):
+        found = _windows(readings, window.windowing)
+        width = _bucket(window.windowing)
+        for partials in [found] if window.by_location is None else [found, grouped(found, window.by_location)]:
+            rows = to_batch(partials)
+            places = partials.start // width * shards + _shards(rows.column("device_id"), shards)
+            for each in np.unique(places).tolist():
+                yield (place, each // shards, each % shards), rows_of(rows, places == each)
+
+
+def _windows(readings: pa.RecordBatch, windowing: Grid | Sessions) -> Partials:
+    """What a batch adds to each window: of sliding ones, to each that holds a reading of it."""
+    if isinstance(windowing, Sessions):
+        return windowing.aggregate(readings)
+    return slide(aggregate(readings, windowing), windowing)
+
+
+def _bucket(windowing: Grid | Sessions) -> int:
+    """The width of a time bucket, in µs: a session's parts are all in that of its block."""
+    return windowing.block if isinstance(windowing, Sessions) else max(windowing.every, HOUR)
 
 
 def _shards(devices: pa.DictionaryArray, shards: int) -> np.ndarray:
@@ -76,6 +95,10 @@ def _shards(devices: pa.DictionaryArray, shards: int) -> np.ndarray:
     return shard
 
 
-def _merge(keyed: tuple[Key, Iterable[pa.RecordBatch]]) -> pa.RecordBatch:
-    (seconds, _, _), batches = keyed
-    return extract(merge([from_batch(batch) for batch in batches]), seconds)
+def _merge(keyed: tuple[Key, Iterable[pa.RecordBatch]], windows: Sequence[WindowSpec]) -> pa.RecordBatch:
+    (place, _, _), batches = keyed
+    windowing, parts = windows[place].windowing, [from_batch(batch) for batch in batches]
+    if isinstance(windowing, Grid):
+        return extract(merge(parts), windowing)
+    sessions = windowing.merge(parts)
+    return rows_of_windows(sessions, windowing.ends(sessions), windowing.seconds)

@@ -156,10 +156,13 @@ def _interpolate(sizes: Integers, fraction: float, statistic: Callable[[Integers
     lower = statistic(rank)
     upper = statistic(np.minimum(rank + 1, sizes - 1))
     share = position - below
-    if max(np.abs(lower).max(initial=0.0), np.abs(upper).max(initial=0.0)) < _HALF_RANGE:
+    far = np.maximum(np.abs(lower), np.abs(upper)) >= _HALF_RANGE
+    with np.errstate(over="ignore", invalid="ignore"):
         result: Doubles = np.minimum(lower + (upper - lower) * share, upper)
-    else:  # values of unlike signs may lie further apart than a double reaches
-        result = np.clip(lower * (1 - share) + upper * share, lower, upper)
+    if far.any():
+        # Values of unlike signs may lie further apart than a double reaches.  Each group is looked at by itself: which
+        # others are worked on with it does not show in its bits.
+        result = np.where(far, np.clip(lower * (1 - share) + upper * share, lower, upper), result)
     return result
 
 

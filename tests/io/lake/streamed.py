@@ -38,6 +38,8 @@ class Partition:
     number: int = 0
     readers: int = 1
     lengths: tuple[int, ...] = (60,)
+    windows: tuple[WindowSpec, ...] = ()
+    """Others than fixed ones, in place of the lengths."""
     next: int = 0
     clock: int = NEVER
     touched: dict[int, list[Stretch]] = field(default_factory=dict)
@@ -58,14 +60,20 @@ class Partition:
         self.next += rows.num_rows
         self.clock = max(self.clock, int(times.max()) if clock is None else clock)
         in_time = times[~rows.column("is_late").to_numpy(zero_copy_only=False)]
-        for seconds in self.lengths:
+        for seconds, width in self.touches.items():
             former = self.touched.get(seconds, [])
-            self.touched[seconds] = touch(former, in_time, seconds * 1_000_000, self.next)
+            self.touched[seconds] = touch(former, in_time, width, self.next)
         return self.notice()
+
+    @property
+    def touches(self) -> dict[int, int]:
+        """As :attr:`.StreamJob.touches`."""
+        fixed = {seconds: seconds * 1_000_000 for seconds in self.lengths}
+        return {window.seconds: window.touches for window in self.windows} or fixed
 
     def look_at_receipts(self) -> None:
         """Leaves out what is done."""
-        for seconds in self.lengths:
+        for seconds in self.touches:
             receipt = load(storage.locate(self.lake.path), windows_path("fleet", seconds), WindowReceipt)
             done = receipt.offsets.get(f"iot-1/{self.number}", -1)
             self.touched[seconds] = settle(self.touched.get(seconds, []), receipt.until, seconds * 1_000_000, done)
@@ -73,9 +81,9 @@ class Partition:
     def notice(self) -> Notice:
         """All that is outstanding."""
         touched = {seconds: tuple((s.first, s.end) for s in found) for seconds, found in self.touched.items() if found}
-        return Notice(
-            self.number, self.readers, self.clock, (PartitionNotice("iot-1", self.number, self.next, touched),)
-        )
+        offsets = {seconds: tuple(s.offset for s in found) for seconds, found in self.touched.items() if found}
+        part = PartitionNotice("iot-1", self.number, self.next, touched, offsets=offsets)
+        return Notice(self.number, self.readers, self.clock, (part,))
 
     def finish(self) -> Notice:
         """What is outstanding at the end of a bounded read."""

@@ -121,3 +121,18 @@ def test_a_buckets_middle_is_within_the_error_of_its_values(value):
 def test_buckets_rise_with_the_values(values):
     ordered = np.sort(np.array(values))
     assert (np.diff(bucket_of(ordered + 0.0)) >= 0).all()
+
+
+def test_a_groups_quantiles_do_not_depend_on_the_groups_beside_it():
+    values = np.array([-1.961908233734975e136, 0.0, 5e-324])
+    low, high = values[:1], values[2:]
+    alone = Distribution(values, np.array([3]), *_no_buckets(1)).quantiles((0.05, 0.95), low, high)
+    both = np.concatenate([values, [-1.7e308, 1.7e308]])
+    beside = Distribution(both, np.array([3, 5]), *_no_buckets(2)).quantiles(
+        (0.05, 0.95), np.append(low, -1.7e308), np.append(high, 1.7e308)
+    )
+    assert [found[0] for found in beside] == [found[0] for found in alone]
+
+
+def _no_buckets(groups: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(groups, np.int64)

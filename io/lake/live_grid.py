@@ -1,0 +1,185 @@
+"""Which windows of a grid are due in a live job, and what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import pyarrow as pa
+
+from telebeam.io import storage
+from telebeam.io.lake.compute import Piece, RowGroup, Span, groups_of, joined, overlap, read_into
+from telebeam.io.lake.layout import HOUR
+from telebeam.io.lake.made import Computed, Wanted, computed, readings_of, windows_of
+from telebeam.io.lake.revisions import FiledWindows
+from telebeam.io.streams.notices import NEVER, Heard
+from telebeam.io.streams.receipts import WindowReceipt
+from telebeam.transforms.aggregation.grid import Grid
+from telebeam.transforms.aggregation.kernel import WINDOWS_IN_FLIGHT, aggregate, merge, slide
+from telebeam.transforms.aggregation.panes import select
+from telebeam.transforms.aggregation.partials import Partials
+from telebeam.transforms.aggregation.spec import WindowSpec
+from telebeam.transforms.batches import concat
+
+MOST_PANES = 250_000
+"""Panes that are remembered, some 1 KB each: for more of them readings are read again instead."""
+
+
+class Due(NamedTuple):
+    """Windows of an hour that are to be held against what the lake has."""
+
+    hour: int
+    """In which they start, since the epoch."""
+    spans: list[Span]
+    """Of their starts, ascending and disjoint."""
+
+
+class Source(Protocol):
+    """What a live job files windows of."""
+
+    reach: int
+    """How far a window may end behind the stretch that a reading of it touched, in µs."""
+
+    def due(self, heard: Heard, receipt: WindowReceipt, clock: int) -> list[Due]:
+        """What is due by a clock, ascending: all else is open, or stands in the lake as the receipt says."""
+
+    def windows(self, spans: Sequence[Span]) -> Iterator[Computed]:
+        """The windows that are due of those that start in some spans."""
+
+    def gone(self, spans: Sequence[Span], filed: FiledWindows) -> pa.RecordBatch:
+        """What takes the place of windows that start in some spans and are filed but are windows no more."""
+
+    def forget(self) -> None:
+        """What was due was not filed: it is due again."""
+
+
+class GridSource:
+    """The windows of a grid.
+
+    Args:
+        root: Where the lake is.
+        window: Which.
+        piece_rows: Readings that are worked on together, about.
+    """
+
+    def __init__(self, root: storage.Location, window: WindowSpec, piece_rows: int) -> None:
+        if not isinstance(window.windowing, Grid):
+            raise TypeError(f"{window.words} have no grid")
+        self._root = root
+        self._window = window
+        self._grid = window.windowing
+        self._piece_rows = piece_rows
+        self._panes = _Panes(root, self._grid, piece_rows)
+        self.reach = self._grid.reach
+
+    def due(self, heard: Heard, receipt: WindowReceipt, clock: int) -> list[Due]:
+        """As :meth:`Source.due`: windows that closed since, and closed ones to which readings came."""
+        first_open = self._grid.first_open(clock)
+        settled = self._grid.first_open(max(receipt.until + self.reach, NEVER))
+        spans = []
+        for part in heard.partitions():
+            done = receipt.offsets.get(part.name, -1)
+            stretches = part.touched.get(self._grid.seconds, ())
+            offsets = part.offsets.get(self._grid.seconds) or (part.next,) * len(stretches)
+            for stretch, offset in zip(stretches, offsets, strict=True):
+                first, end = self._grid.starts_touched(*stretch)
+                spans.append((max(first, settled) if done >= offset else first, min(end, first_open)))
+        return list(self._by_hour(joined(spans)))
+
+    def open(self, heard: Heard, clock: int) -> list[Span]:
+        """The spans in which the windows start that are open and to which readings came."""
+        first_open = self._grid.first_open(clock)
+        touched = (span for part in heard.partitions() for span in part.touched.get(self._grid.seconds, ()))
+        starts = (self._grid.starts_touched(*span) for span in touched)
+        return joined((max(first, first_open), end) for first, end in starts)
+
+    def windows(self, spans: Sequence[Span]) -> Iterator[Computed]:
+        """As :meth:`Source.windows`."""
+        wanted = Wanted(self._window, tuple(spans))
+        found = self._panes.of(joined(readings_of(wanted))) if self._grid.panes > 1 else None
+        if found is None:
+            yield from windows_of(self._root, [wanted], self._piece_rows, late=False)
+        else:
+            yield from computed(wanted, slide(found, self._grid))
+
+    def gone(self, spans: Sequence[Span], filed: FiledWindows) -> pa.RecordBatch:
+        """Nothing: a window that has a reading keeps it."""
+        return pa.RecordBatch.from_pylist([], schema=WINDOWS_IN_FLIGHT)
+
+    def forget(self) -> None:
+        """Nothing is remembered of what is due."""
+
+    def _by_hour(self, spans: Sequence[Span]) -> Iterator[Due]:
+        for hour in sorted({hour for first, end in spans for hour in range(first // HOUR, (end - 1) // HOUR + 1)}):
+            inside = joined((max(first, hour * HOUR), min(end, (hour + 1) * HOUR)) for first, end in spans)
+            if any(len(self._grid.starts(*span)) for span in inside):
+                yield Due(hour, inside)
+
+
+class _Panes:
+    """The panes of the last windows, so that their readings are read once: a cache, and nothing is true by it alone.
+
+    Row groups are known by their statistics: a file of a unit that was taken back and filed anew under its old name has
+    other rows.
+    """
+
+    def __init__(self, root: storage.Location, grid: Grid, piece_rows: int) -> None:
+        self._root = root
+        self._grid = grid
+        self._piece_rows = piece_rows
+        self._first = 0
+        self._known: set[RowGroup] = set()
+        self._panes: list[Partials] = []
+        self._is_off = False
+
+    def of(self, spans: Sequence[Span]) -> Partials | None:
+        """The panes of some spans of readings; None where they are not remembered, or are none."""
+        if self._is_off or not spans:
+            return None
+        groups = groups_of(self._root, spans)
+        first = spans[0][0]
+        if self._panes and first < self._first:
+            return None  # late readings came to windows of long ago
+        vanished = {group for group in self._known if overlap(group.first, group.last, spans)} - {*groups}
+        if vanished or not self._panes:
+            self._known, self._panes = set(), []
+        self._first = first
+        self._read([group for group in groups if group not in self._known])
+        self._known = {group for group in (*self._known, *groups) if group.last >= first}
+        if not self._panes:
+            return None
+        whole = merge(self._panes)
+        whole = select(whole, whole.start >= first)
+        self._panes = [whole]
+        if len(whole) > MOST_PANES:
+            self._is_off, self._known, self._panes = True, set(), []
+        return select(whole, whole.start < spans[-1][1])
+
+    def _read(self, groups: Sequence[RowGroup]) -> None:
+        if groups:
+            span = self._first, max(group.last for group in groups) + 1
+            reading = _Reading(self._grid, self._piece_rows, self._panes)
+            read_into(reading, self._root, Piece((None, None), (span,), tuple(groups)), late=False)
+            reading.condense()
+
+
+class _Reading:
+    """Makes panes of readings."""
+
+    def __init__(self, grid: Grid, piece_rows: int, panes: list[Partials]) -> None:
+        self._grid = grid
+        self._piece_rows = piece_rows
+        self._panes = panes
+        self._held: list[pa.RecordBatch] = []
+
+    def add(self, rows: pa.RecordBatch) -> None:
+        if rows.num_rows:
+            self._held.append(rows)
+        if sum(batch.num_rows for batch in self._held) >= self._piece_rows:
+            self.condense()
+
+    def condense(self) -> None:
+        if self._held:
+            self._panes.append(aggregate(concat(self._held), self._grid))
+            self._panes[:] = [merge(self._panes)]
+            self._held = []
