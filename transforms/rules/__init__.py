@@ -1,0 +1,1 @@
+"""Rules: what fires an alert, a command or a tag, and when it resolves."""
