@@ -1,4 +1,4 @@
-"""Readings and windows as InfluxDB line protocol, a column at a time.
+"""Readings, windows, scores and alerts as InfluxDB line protocol, a column at a time.
 
 A line is a row of tokens — series, field keys, field values, time, line feed — and a block's lines are **one** take
 from a pool of the distinct tokens, so that the bytes of any run of lines lie side by side in one buffer.
@@ -6,7 +6,7 @@ from a pool of the distinct tokens, so that the bytes of any run of lines lie si
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from telebeam.io.influxdb.series import Series, series_of, tags_of
 from telebeam.io.influxdb.spec import Dataset, InfluxSpec
 from telebeam.io.influxdb.tokens import EMPTY, TEXT, Tokens
-from telebeam.transforms.schema import AGGREGATES, TIMESTAMP
+from telebeam.transforms.schema import AGGREGATES, DICTIONARY, TIMESTAMP, cast
 
 PRECISION = "us"
 """The unit of the times in the lines: our event times are microseconds, so nothing is rounded."""
@@ -26,6 +26,9 @@ PRECISION = "us"
 BLOCK_ROWS = 65_536  # rows built at once; bounds what the tokens of a large batch take in memory
 MAX_MICROSECONDS = 9_223_372_036_854_775  # InfluxDB keeps int64 nanoseconds: years 1677 to 2262
 _SAMPLE_ROWS = 4096
+_QUOTE = '"'
+"""What stands for a number's suffix where a field is a text."""
+_MAX_CHARACTERS = 16_000  # of at most four bytes each: InfluxDB keeps 64 KB of a text
 
 Indices = npt.NDArray[np.int64]
 Present = npt.NDArray[np.bool_]
@@ -122,6 +125,61 @@ def window_lines(batch: pa.RecordBatch, spec: InfluxSpec) -> tuple[Lines, Refuse
     return _all_lines(batch, "windows", {"count": "i", **dict.fromkeys(AGGREGATES, "")}, "window_start", spec)
 
 
+def score_lines(batch: pa.RecordBatch, spec: InfluxSpec) -> tuple[Lines, RefusedPoints]:
+    """One point for each reading that was scored: field ``anomaly_score``, the highest that a detector gives it.
+
+    Measurement, tags and time are the reading's, so the field joins the reading's own point.  All scores of a reading
+    have to be in one batch: of two batches the later one holds.
+
+    Args:
+        batch: Rows with the columns of ``SCORES``; text may be dictionary-encoded.
+        spec: Names of measurement and tags.
+    """
+    highest = _highest(batch, spec)
+    lines, refused = _all_lines(batch.take(pa.array(highest)), "scores", {"anomaly_score": ""}, "timestamp", spec)
+    return (
+        Lines(lines.text, highest[lines.rows], lines.times),
+        RefusedPoints(highest[refused.rows], refused.text, refused.details),
+    )
+
+
+def alert_lines(batch: pa.RecordBatch, spec: InfluxSpec) -> tuple[Lines, RefusedPoints]:
+    """One point for each change of an alert: numbers value, expected and score, texts message and alert_id.
+
+    What is null, NaN or infinite is left out.  A control character in a text, which line protocol can't carry, becomes
+    a space; a message ends after 16,000 characters, for InfluxDB keeps 64 KB.
+
+    Args:
+        batch: Rows with the columns of ``ALERTS``; text may be dictionary-encoded.
+        spec: Names of measurement and tags.
+    """
+    fields = {**dict.fromkeys(("value", "expected", "score"), ""), "message": _QUOTE, "alert_id": _QUOTE}
+    return _all_lines(batch, "alerts", fields, "timestamp", spec)
+
+
+LINES: dict[Dataset, Callable[[pa.RecordBatch, InfluxSpec], tuple[Lines, RefusedPoints]]] = {
+    "readings": reading_lines,
+    "windows": window_lines,
+    "scores": score_lines,
+    "alerts": alert_lines,
+}
+"""Dataset → what makes its lines."""
+
+
+def _highest(batch: pa.RecordBatch, spec: InfluxSpec) -> Indices:
+    """For each series and time the row of the highest score, the first of equals; ascending."""
+    if not batch.num_rows:
+        return np.zeros(0, np.int64)
+    codes = series_of(tags_of(batch, "scores", spec), "", 0, batch.num_rows).codes
+    at = _microseconds(batch.column("timestamp"))
+    score = pc.fill_null(batch.column("anomaly_score"), np.nan).to_numpy(zero_copy_only=False)
+    order = np.lexsort((np.arange(batch.num_rows), -score, at, codes))
+    is_first = np.ones(batch.num_rows, np.bool_)
+    is_first[1:] = (np.diff(codes[order]) != 0) | (np.diff(at[order]) != 0)
+    highest: Indices = np.sort(order[is_first]).astype(np.int64)
+    return highest
+
+
 def _all_lines(
     batch: pa.RecordBatch, dataset: Dataset, fields: dict[str, str], time: str, spec: InfluxSpec
 ) -> tuple[Lines, RefusedPoints]:
@@ -174,9 +232,13 @@ def _block_text(
 
 def _add_field(tokens: Tokens, name: str, suffix: str, column: Any, begun: Present) -> Present:
     """Append a field's key and value where it has one; returns which rows have had a field so far."""
-    present = np.asarray(pc.fill_null(pc.is_finite(column), False))
-    texts, codes = _number_texts(column)
-    if suffix:
+    if suffix == _QUOTE:
+        present = np.asarray(pc.is_valid(column))
+        texts, codes = _quoted_texts(column)
+    else:
+        present = np.asarray(pc.fill_null(pc.is_finite(column), False))
+        texts, codes = _number_texts(column)
+    if suffix and suffix != _QUOTE:
         texts = pc.binary_join_element_wise(texts, pa.scalar(suffix, TEXT), EMPTY)
     # The first field of a line follows a space, the others a comma; an absent one is two empty tokens.
     first = tokens.add(pa.array([f" {name}=", f",{name}=", ""], TEXT))
@@ -187,6 +249,20 @@ def _add_field(tokens: Tokens, name: str, suffix: str, column: Any, begun: Prese
         tokens.columns += [np.where(present, first + begun, first + 2), np.where(present, values, first + 2)]
     have: Present = begun | present
     return have
+
+
+def _quoted_texts(column: Any) -> tuple[pa.LargeStringArray, Indices]:
+    """Texts as fields carry them, and for each row which of them is its own."""
+    encoded = cast(column, DICTIONARY)
+    texts = pc.utf8_slice_codeunits(pc.cast(encoded.dictionary, TEXT), 0, _MAX_CHARACTERS)
+    texts = pc.replace_substring_regex(texts, r"\p{Cc}", " ")
+    for character in ("\\", '"'):
+        texts = pc.replace_substring(texts, character, "\\" + character)
+    texts = pc.binary_join_element_wise(pa.scalar(_QUOTE, TEXT), texts, pa.scalar(_QUOTE, TEXT), EMPTY)
+    # One more, so that rows without a value have something to point at.
+    texts = pa.concat_arrays([texts, pa.array([""], TEXT)])
+    codes: Indices = pc.fill_null(encoded.indices, len(texts) - 1).to_numpy().astype(np.int64)
+    return texts, codes
 
 
 def _number_texts(column: Any) -> tuple[pa.LargeStringArray, Indices]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import closing
 from datetime import UTC, datetime
@@ -22,15 +22,16 @@ from telebeam.io.influxdb.sink import PointSink
 from telebeam.io.influxdb.spec import TAGS, Dataset, InfluxSpec
 from telebeam.io.lake.layout import unit_name
 from telebeam.io.lake.parquet import open_parquet, row_groups
+from telebeam.io.lake.scored import whole_readings
 from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.lake.writer import LakeWriter
 from telebeam.transforms.batches import UNIT
 from telebeam.transforms.errors import SourceError, TelebeamError
-from telebeam.transforms.schema import AGGREGATES, DATASETS, in_flight
+from telebeam.transforms.schema import AGGREGATES, ALERTS, DATASETS, SCORES, in_flight
 
 _LOG = logging.getLogger(__name__)
 
-PIECE_ROWS: dict[Dataset, int] = {"readings": 20_000, "windows": 5_000}
+PIECE_ROWS: dict[Dataset, int] = {"readings": 20_000, "windows": 5_000, "scores": 20_000, "alerts": 5_000}
 """Rows that are sent, and where the server refuses some, rejected, together: half a second's work at most.
 
 Names of rejects' files hold where a piece begins, so these numbers are not settings.
@@ -48,6 +49,8 @@ _COLUMNS: dict[Dataset, frozenset[str]] = {
         {*TAGS["readings"], "timestamp", "value", "quality_score", "source", "source_partition", "source_offset"}
     ),
     "windows": frozenset({*TAGS["windows"], "window_start", "count", *AGGREGATES}),
+    "scores": frozenset({*SCORES.names}),
+    "alerts": frozenset({*ALERTS.names}),
 }
 
 Stop = Callable[[], bool]
@@ -154,13 +157,18 @@ class Refill:
         fields = [field for field in in_flight(DATASETS[dataset]) if field.name in _COLUMNS[dataset]]
         texts = [field.name for field in fields if pa.types.is_dictionary(field.type)]
         rows, begin = PIECE_ROWS[dataset], self._done.get(path, 0)
+        names = [field.name for field in fields]
         with open_parquet(self._root, path, texts) as file:
+            if dataset == "scores":
+                every = row_groups(file, range(file.metadata.num_row_groups), names, self._root.child(path))
+                yield from _score_pieces(path, whole_readings(every, rows), begin)
+                return
             end = 0
             for group in range(file.metadata.num_row_groups):
                 start, end = end, end + file.metadata.row_group(group).num_rows
                 if end <= begin:
                     continue
-                for batch in row_groups(file, [group], [field.name for field in fields], self._root.child(path)):
+                for batch in row_groups(file, [group], names, self._root.child(path)):
                     for row in range(0, batch.num_rows, rows):
                         if start + row >= begin:
                             yield _Piece(path, dataset, start + row, batch.slice(row, rows))
@@ -268,3 +276,12 @@ def _begun(function: Callable[[], Result]) -> Future[Result]:
 
     threading.Thread(target=work, name="telebeam-influxdb-refill", daemon=True).start()
     return future
+
+
+def _score_pieces(path: str, batches: Iterable[pa.RecordBatch], begin: int) -> Iterator[_Piece]:
+    """The scores of whole readings: a point holds the highest of all detectors."""
+    row = 0
+    for batch in batches:
+        if row >= begin:
+            yield _Piece(path, "scores", row, batch)
+        row += batch.num_rows

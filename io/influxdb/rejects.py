@@ -35,18 +35,18 @@ def rejected_points(
     count = len(points)
     taken = batch.take(pa.array(points.rows))
     origin: dict[str, Any] = {
-        "source": ["windows"] * count,
+        "source": [dataset] * count,
         "source_partition": [0] * count,
         "source_offset": [0] * count,
     }
-    if dataset == "readings":
+    if dataset in ("readings", "scores"):
         origin = {name: taken.column(name) for name in origin}
     columns = {
         "reason": pa.array([str(reason)] * count, pa.string()),
         "detail": points.details,
         "payload": pa.array([line.removesuffix(b"\n") for line in points.text.to_pylist()], pa.large_binary()),
         "device_id": taken.column("device_id"),
-        "timestamp": taken.column("timestamp" if dataset == "readings" else "window_start"),
+        "timestamp": taken.column("window_start" if dataset == "windows" else "timestamp"),
         **origin,
         "rejected_at": pa.array([rejected_at] * count, REJECTS.field("rejected_at").type),
     }

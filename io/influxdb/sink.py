@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
@@ -10,15 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from telebeam.io.influxdb.client import Refused
-from telebeam.io.influxdb.lines import Lines, RefusedPoints, reading_lines, window_lines
+from telebeam.io.influxdb.lines import LINES, Lines, RefusedPoints
 from telebeam.io.influxdb.rejects import rejected_points
 from telebeam.io.influxdb.spec import Dataset, InfluxSpec
 from telebeam.transforms.schema import Reason
-
-_LINES: dict[Dataset, Callable[[pa.RecordBatch, InfluxSpec], tuple[Lines, RefusedPoints]]] = {
-    "readings": reading_lines,
-    "windows": window_lines,
-}
 
 Place = TypeVar("Place")
 
@@ -61,7 +56,7 @@ class PointSink(Generic[Place]):
         Raises:
             SinkError: The server can't be written to; nothing that waited may be counted as written.
         """
-        lines, unrepresentable = _LINES[self._dataset](batch, self._spec)
+        lines, unrepresentable = LINES[self._dataset](batch, self._spec)
         if len(unrepresentable):
             rejects = self._rejects(batch, unrepresentable, Reason.UNREPRESENTABLE)
             yield place, rejects

@@ -13,14 +13,27 @@ from telebeam.io.secrets import SecretReference
 from telebeam.transforms.schema import SERIES
 from telebeam.transforms.spec import Duration, Spec, parse_duration
 
-Dataset = Literal["readings", "windows"]
+Dataset = Literal["readings", "windows", "scores", "alerts"]
 """What can be written."""
 
-MEASUREMENTS: dict[Dataset, str] = {"readings": "iot_measurements", "windows": "iot_windows"}
-"""Dataset → the measurement that holds it unless ``measurements`` says otherwise."""
+MEASUREMENTS: dict[Dataset, str] = {
+    "readings": "iot_measurements",
+    "windows": "iot_windows",
+    "scores": "iot_measurements",
+    "alerts": "iot_alerts",
+}
+"""Dataset → the measurement that holds it unless ``measurements`` says otherwise; a score is a field of its reading."""
 
-TAGS: dict[Dataset, tuple[str, ...]] = {"readings": SERIES, "windows": (*SERIES, "window_seconds")}
+TAGS: dict[Dataset, tuple[str, ...]] = {
+    "readings": SERIES,
+    "windows": (*SERIES, "window_seconds"),
+    "scores": SERIES,
+    "alerts": ("rule", "severity", "state", "tenant", "device_id", "sensor_type", "location"),
+}
 """Dataset → the columns that are tags."""
+
+TAG_NAMES = tuple(dict.fromkeys((*TAGS["windows"], *TAGS["alerts"])))
+"""Every column that is a tag somewhere."""
 
 
 class InfluxSpec(Spec):
@@ -37,7 +50,7 @@ class InfluxSpec(Spec):
     write: tuple[Dataset, ...] = ("readings", "windows")
     """What is written."""
     measurements: dict[Dataset, str] = Field(default_factory=dict)
-    """Other names for ``iot_measurements`` (readings) and ``iot_windows`` (windows)."""
+    """Other names for ``iot_measurements`` (readings), ``iot_windows`` (windows) and ``iot_alerts`` (alerts)."""
     tags: dict[str, str] = Field(default_factory=dict)
     """Our tag's name → the name that an existing installation uses."""
     batch_points: int = Field(20_000, ge=1, le=500_000)
@@ -72,6 +85,8 @@ class InfluxSpec(Spec):
     @field_validator("measurements")
     @classmethod
     def _writable_measurements(cls, value: dict[Dataset, str]) -> dict[Dataset, str]:
+        if "scores" in value:
+            raise ValueError("a score is a field of its reading's point; name the measurement of readings")
         for name in value.values():
             check_name(name)
         return value
@@ -79,7 +94,7 @@ class InfluxSpec(Spec):
     @field_validator("tags")
     @classmethod
     def _writable_tags(cls, value: dict[str, str]) -> dict[str, str]:
-        known = TAGS["windows"]
+        known = TAG_NAMES
         for ours, theirs in value.items():
             if ours not in known:
                 raise ValueError(f"{ours!r} is not one of our tags; expected one of {', '.join(known)}")
@@ -102,7 +117,7 @@ class InfluxSpec(Spec):
 
     def measurement(self, dataset: Dataset) -> str:
         """The name of the measurement that holds a dataset."""
-        return self.measurements.get(dataset, MEASUREMENTS[dataset])
+        return self.measurements.get("readings" if dataset == "scores" else dataset, MEASUREMENTS[dataset])
 
 
 def check_name(name: str) -> None:
