@@ -257,6 +257,8 @@ def _types(measure: Measure, columns: dict[str, pa.Array], spec: ParseSpec, rows
 def _coalesce(first: pa.Array, second: pa.Array) -> pa.Array:
     if not first.null_count:
         return first
+    if first.null_count == len(first):
+        return encode(second)
     return encode(pc.coalesce(first.cast(pa.string()), second.cast(pa.string())))
 
 

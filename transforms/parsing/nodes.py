@@ -24,6 +24,9 @@ measured; a ``table`` is read with projection, so what is not asked for is no me
 class Node:
     """A member's kind: ``string``, ``number``, ``true``, ``false``, ``null``, ``array``, ``object``, ``timestamp``.
 
+    ``mended`` is a number that was given in another type, ``json`` an object as JSON text; formats have further kinds,
+    which are no values.
+
     ``place`` is the group's own business: where the member stands in it.
     """
 

@@ -139,6 +139,8 @@ class _Planner:
                 texts += [("metric", self._use("metric"))]  # type: ignore[list-item]  # a text has a path
             path, node = self.members["value"]
             self.used.add(path)
+            if node.kind == "mended":
+                self.issues.append(Issue.WRONG_TYPE)
             return (Measure(None, path, _reason(node.kind)),), texts
         if self._kind("data") == "object":
             path, node = self.members["data"]
@@ -194,6 +196,6 @@ class _Planner:
 
 
 def _reason(kind: str) -> Reason | None:
-    if kind == "number":
+    if kind in ("number", "mended"):
         return None
     return Reason.MISSING_VALUE if kind == "null" else Reason.BAD_VALUE

@@ -34,8 +34,8 @@ from telebeam.transforms.parsing.numbers import buffers
 _NAIVE = pa.timestamp("us")
 _UTC = pa.timestamp("us", tz="UTC")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
-_FIRST = -62_135_596_800_000_000  # 0001-01-01T00:00:00Z
+LAST = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
+FIRST = -62_135_596_800_000_000  # 0001-01-01T00:00:00Z
 
 _DATE = r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 _TIME = r"([01][0-9]|2[0-3])(:[0-5][0-9]){2}(\.[0-9]{1,6})?"
@@ -79,7 +79,7 @@ def parse_timestamps(text: pa.Array, zone: str | None = None) -> Times:
         for rows, (found, none) in _piecewise(tidy, np.flatnonzero(of_form), convert):
             micros[rows], bad[rows], open_[rows] = found, none, False
     for row in np.flatnonzero(open_).tolist():
-        value = _parse_one(text[row].as_py(), zone)
+        value = parse_one(text[row].as_py(), zone)
         micros[row], bad[row] = (0, True) if value is None else (value, False)
     return _within(micros, bad)
 
@@ -93,7 +93,7 @@ def _of_dictionary(text: pa.DictionaryArray, zone: str | None) -> Times:
 
 def _within(micros: np.ndarray, bad: np.ndarray) -> Times:
     """Times of the years 1 to 9999: an offset or a leap second may lead out of them."""
-    bad = bad | (micros < _FIRST) | (micros > _LAST)
+    bad = bad | (micros < FIRST) | (micros > LAST)
     return Times(np.where(bad, 0, micros), bad)
 
 
@@ -148,7 +148,7 @@ def instants(column: pa.Array, zone: str | None) -> Times:
         times = _within(numbers // 1_000, np.zeros(len(numbers), bool))
     else:
         scale = {"s": 1_000_000, "ms": 1_000, "us": 1}[column.type.unit]
-        beyond = (numbers < _FIRST // scale) | (numbers > _LAST // scale)
+        beyond = (numbers < FIRST // scale) | (numbers > LAST // scale)
         times = _within(np.where(beyond, 0, numbers) * scale, beyond)
     if column.type.tz is not None or zone is None:
         return times
@@ -169,7 +169,8 @@ def _piecewise(
         yield from _piecewise(text, rows[middle:], convert)
 
 
-def _parse_one(text: str | None, zone: str | None) -> int | None:
+def parse_one(text: str | None, zone: str | None) -> int | None:
+    """One text in µs since the epoch, by the rules above; None where it is none."""
     match = _PARTS.fullmatch(text or "")
     if match is None:
         return None
@@ -231,11 +232,11 @@ def epochs(numbers: np.ndarray) -> Times:
             size = np.abs(numbers)
             scale = np.select([size < 1e11, size < 1e14, size < 1e17], [1e6, 1e3, 1.0], 1e-3)
             micros = np.rint(numbers * scale)
-            bad = ~((micros >= _FIRST) & (micros <= _LAST) & (size < 2.0**63))
+            bad = ~((micros >= FIRST) & (micros <= LAST) & (size < 2.0**63))
         return Times(np.where(bad, 0, micros).astype(np.int64), bad)
     size = np.abs(numbers)
     bands = [size < 10**11, size < 10**14, size < 10**17]
     seconds = np.where(bands[0], numbers, 0)
     micros = np.select(bands, [seconds * 1_000_000, np.where(bands[1], numbers, 0) * 1_000, numbers], numbers // 1_000)
-    bad = (micros < _FIRST) | (micros > _LAST) | (numbers == np.iinfo(np.int64).min)
+    bad = (micros < FIRST) | (micros > LAST) | (numbers == np.iinfo(np.int64).min)
     return Times(np.where(bad, 0, micros), bad)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from telebeam.transforms.parsing.formats import CONTENT_TYPES, FORMATS
+
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "parsing.md"
 
 
@@ -49,3 +51,15 @@ def test_a_policys_example_ends_as_is_said(row: list[str], parse_json):
     found = parse_json(f'{{"device_id":"boiler-1","timestamp":1767225600,"metric":"t","value":{code(row[2])}}}')
     values = [repr(reading["value"]) for reading in found.readings]
     assert [*values, *found.reasons] == [repr(float(code(row[3]))) if code(row[3])[-1].isdigit() else code(row[3])]
+
+
+def test_the_table_of_formats_names_all_formats_and_content_types():
+    rows = [[re.findall(r"`([^`]+)`", cell) for cell in line.split("|")[1:3]] for line in section("formats")]
+    named = {kind: forms[0] for forms, kinds in rows for kind in kinds}
+    assert named == CONTENT_TYPES
+    assert {form for forms, _ in rows for form in forms} == set(FORMATS) - {"unknown"}
+
+
+def section(name: str) -> list[str]:
+    text = DOCUMENT.read_text(encoding="utf-8").split(f"<!-- {name} -->")[1].split("<!-- end -->")[0]
+    return text.strip().splitlines()[2:]

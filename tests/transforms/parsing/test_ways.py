@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from telebeam.transforms.parsing import kernel
+from telebeam.transforms.parsing import json as json_format
 from telebeam.transforms.parsing.matching import Matcher
 from telebeam.transforms.parsing.records import Records
 from telebeam.transforms.parsing.templates import learn
@@ -111,7 +111,7 @@ def by_outcome(
 
 
 def singly_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "_MAX_TEMPLATES", 0)
+    monkeypatch.setattr(json_format, "_MAX_TEMPLATES", 0)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -157,7 +157,7 @@ def test_an_array_of_good_records_is_proven_by_their_template(comma: bytes, pars
         b"[" + comma.join(reading(n + m, metadata='{"a":{"b":1},"c":{"d":1}}') for m in range(20)) + b"]"
         for n in range(3)
     ]
-    monkeypatch.setattr(kernel, "split_payloads", lambda payloads, envelopes, spec: none_left(payloads, envelopes))
+    monkeypatch.setattr(json_format, "split_payloads", lambda payloads, envelopes, spec: none_left(payloads, envelopes))
     assert len(parse_json(*payloads).readings) == 60
 
 
@@ -203,7 +203,7 @@ def test_how_many_rows_are_matched_together_changes_nothing(
 ):
     payloads = [reading(n, **({"value": "null"} if n % 5 == 0 else {})) for n in range(40)]
     expected = parse_json(*payloads)
-    monkeypatch.setattr(kernel, "_SLICE_ROWS", slice_rows)
+    monkeypatch.setattr(json_format, "_SLICE_ROWS", slice_rows)
     assert parse_json(*payloads) == expected
 
 

@@ -1,0 +1,1 @@
+"""Schema registries: where the schemas of Avro and Protobuf messages come from."""

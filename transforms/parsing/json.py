@@ -1,0 +1,116 @@
+"""JSON: by template where one matches, record by record where none does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from telebeam.transforms.parsing.arrays import cut_arrays
+from telebeam.transforms.parsing.found import Found
+from telebeam.transforms.parsing.matching import Matcher, TemplateGroup
+from telebeam.transforms.parsing.nodes import Group
+from telebeam.transforms.parsing.records import Records, RefusedRecord, check_json, split_payloads
+from telebeam.transforms.parsing.singly import group_singly
+from telebeam.transforms.parsing.spec import ParseSpec
+from telebeam.transforms.parsing.templates import Template, learn
+
+_MAX_TEMPLATES = 64
+"""Templates a batch, at most two an outline; what matches none of so many is read singly."""
+
+
+_SLICE_ROWS = 16_384
+"""Rows that are matched together: the records are read once for each of their members, and these stay in the cache."""
+
+
+def json_groups(payloads: pa.LargeBinaryArray, spec: ParseSpec) -> Found:
+    """The records, by outline: by template where one matches, the others singly; and those that are refused.
+
+    Args:
+        payloads: large_binary[n] without nulls.
+        spec: Its limits and its mapped fields.
+    """
+    templates: list[Template] = []
+    pieces = cut_arrays(payloads, spec)
+    unproven = np.ones(len(pieces), bool)
+    guessed = list(_by_template(pieces, unproven, templates, spec))
+    rest = np.ones(len(payloads), bool)
+    rest[pieces.envelopes] = False
+    rest[pieces.envelopes[unproven]] = True
+    groups = [group.where(~rest[pieces.envelopes[group.rows]]) for group in guessed] if unproven.any() else guessed
+    others = np.flatnonzero(rest)
+    whole = payloads if rest.all() else payloads.take(pa.array(others))
+    records, refused = split_payloads(whole, others, spec)
+    records = pieces.followed_by(records)
+    refused = [(len(pieces) + row, why) for row, why in refused]
+    unmatched = np.arange(len(records)) >= len(pieces)
+    unmatched[[row for row, _ in refused]] = False
+    groups += _by_template(records, unmatched, templates, spec)
+    singles, failed = _singly(records, np.flatnonzero(unmatched), spec)
+    return Found(records, [*(group for group in groups if len(group.rows)), *singles], refused + failed)
+
+
+def _by_template(
+    records: Records, unmatched: np.ndarray, templates: list[Template], spec: ParseSpec
+) -> Iterator[TemplateGroup]:
+    """Groups of those records that are unmatched yet, which some of them are then no longer."""
+    # By slices, because the places of all quotes take more room than the records themselves.
+    for first in range(0, len(records), _SLICE_ROWS):
+        rows = slice(first, first + _SLICE_ROWS)
+        if not unmatched[rows].any():
+            continue
+        matcher = Matcher(records.payloads[rows], first)
+        matcher.open &= unmatched[rows]
+        for group in _match_slice(matcher, templates, spec):
+            unmatched[group.rows] = False
+            yield group
+
+
+def _match_slice(matcher: Matcher, templates: list[Template], spec: ParseSpec) -> Iterator[TemplateGroup]:
+    """Groups by the templates that are known, and by those of records that match none, which then are known too."""
+    for known in templates:
+        group = matcher.match(known)
+        if group is not None:
+            yield group
+    while len(templates) < _MAX_TEMPLATES and matcher.open.any():
+        learned = _learn(matcher, spec)
+        groups = [group for group in map(matcher.match, learned) if group is not None]
+        if groups:
+            templates += learned
+            yield from groups
+        else:
+            matcher.give_up()
+
+
+def _learn(matcher: Matcher, spec: ParseSpec) -> list[Template]:
+    """The templates of the first open record: with the strings that seem to be constant as literals, and without."""
+    payload = matcher.next_open()
+    try:
+        check_json(payload, spec.max_depth)
+    except RefusedRecord:
+        return []
+    template = learn(payload)
+    if template is None:
+        return []
+    narrow = learn(payload, matcher.constant_strings(template))
+    return [template] if narrow in (None, template) else [narrow, template]
+
+
+def _singly(records: Records, rows: np.ndarray, spec: ParseSpec) -> tuple[list[Group], list[tuple[int, RefusedRecord]]]:
+    if not len(rows):
+        return [], []
+    refused: list[tuple[int, RefusedRecord]] = []
+
+    def valid() -> Iterator[tuple[int, bytes]]:
+        for row in rows.tolist():
+            payload = records.payloads[row].as_py()
+            try:
+                check_json(payload, spec.max_depth)
+            except RefusedRecord as refusal:
+                refused.append((row, refusal))
+            else:
+                yield row, payload
+
+    groups, others = group_singly(valid(), spec)
+    return list(groups), refused + others
