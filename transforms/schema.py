@@ -183,6 +183,7 @@ class Reason(StrEnum):
     SCHEMA = "schema"
     MISSING_DEVICE_ID = "missing_device_id"
     BAD_DEVICE_ID = "bad_device_id"
+    UNKNOWN_DEVICE = "unknown_device"
     MISSING_TIMESTAMP = "missing_timestamp"
     BAD_TIMESTAMP = "bad_timestamp"
     MISSING_VALUE = "missing_value"
@@ -203,6 +204,9 @@ class Issue(StrEnum):
     UNKNOWN_SENSOR_TYPE = "unknown_sensor_type"
     BAD_QUALITY_SCORE = "bad_quality_score"
     WRONG_TYPE = "wrong_type"
+    CODEC_WARNING = "codec_warning"
+    UNKNOWN_DEVICE = "unknown_device"
+    DECOMMISSIONED_DEVICE = "decommissioned_device"
 
 
 def in_flight(schema: pa.Schema) -> pa.Schema:

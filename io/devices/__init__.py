@@ -1,0 +1,1 @@
+"""Devices: the registry's file, JSON Schemas, and the process that runs codecs."""

@@ -1,0 +1,1 @@
+"""Devices: what a registry knows of them, and how their payloads are decoded and validated."""
