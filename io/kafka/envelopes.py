@@ -69,16 +69,11 @@ def by_partition(messages: Sequence[Message], topics: Sequence[str]) -> Iterator
     if len(topics) > 1:
         codes: dict[str | None, int] = {topic: code << 32 for code, topic in enumerate(topics)}
         owner |= np.fromiter(map(codes.__getitem__, map(Message.topic, messages)), np.int64, count)
-    columns = _columns(messages)
-    low, high = int(owner.min()), int(owner.max())
-    if low == high:
-        yield _place(low, topics), columns
-        return
     order = np.argsort(owner, kind="stable")
-    ordered = owner[order]
-    edges = [0, *(np.flatnonzero(np.diff(ordered)) + 1).tolist(), count]
+    ordered, owner = list(map(messages.__getitem__, order.tolist())), owner[order]
+    edges = [0, *(np.flatnonzero(np.diff(owner)) + 1).tolist(), count]
     for first, end in pairwise(edges):
-        yield _place(int(ordered[first]), topics), columns.take(order[first:end])
+        yield _place(int(owner[first]), topics), _columns(ordered[first:end])
 
 
 def _place(owner: int, topics: Sequence[str]) -> Place:

@@ -26,6 +26,10 @@ _LOG = logging.getLogger(__name__)
 
 POLL_MESSAGES = 10_000
 """At most so many messages a poll: enough that what is done once a poll vanishes beside them."""
+POLL_BYTES = 8 * 1024 * 1024
+"""About so much a poll, of large messages: beyond the processor's cache each further step costs more."""
+FEWEST_MESSAGES = 10
+"""Even the largest messages come so many a poll."""
 LINGER_SECONDS = 0.02
 """How long a poll goes on after its first message; it bounds the polls of a slow stream to fifty a second."""
 DISCOVERY_SECONDS = 10.0
@@ -82,6 +86,7 @@ class KafkaFeed:
         self._broken: set[Place] = set()
         self._held: list[Polled] = []  # received, and not yet confirmed
         self._kept: list[Polled] = []  # of topics that are gone, and may come back
+        self._most = POLL_MESSAGES // 10  # of a poll; nothing is known yet of the messages' size
         self._troubles = 0
         self._answered = time.monotonic()
         self._consumer: Any = None
@@ -202,17 +207,21 @@ class KafkaFeed:
         """What the client has, an item a partition; what it reports beside messages is seen to."""
         messages = self._consumer.consume(1, seconds if self._all_told() else 0.0)
         if messages:
-            messages += self._consumer.consume(POLL_MESSAGES - 1, LINGER_SECONDS)
+            messages += self._consumer.consume(self._most - 1, LINGER_SECONDS)
         events = []
         if any(error is not None for error in map(Message.error, messages)):
             events = [message for message in messages if message.error() is not None]
             messages = [message for message in messages if message.error() is None]
         polled: dict[Place, Polled] = {}
+        size = 0
         for place, columns in by_partition(messages, self._spec.topics):
+            size += columns.payload.nbytes
             # What was on its way from a topic that is no more belongs to nobody.
             taken = self._progress[place].take(columns) if place in self._progress else None
             if taken is not None:
                 polled[place] = taken
+        if messages:
+            self._most = min(max(POLL_BYTES * len(messages) // max(size, 1), FEWEST_MESSAGES), POLL_MESSAGES)
         for event in events:
             self._take_event(event, polled)
         for place, progress in self._progress.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
@@ -40,6 +40,8 @@ class Unit:
     counts: Counts = field(default_factory=Counts)
     ticket: int = 0
     """Of its points on their way to InfluxDB."""
+    ids: pa.Buffer | None = None
+    """What :class:`SeenIds` held when its last record was read; None where the broker's records have no ids."""
 
     def add(self, readings: pa.RecordBatch, rejects: pa.RecordBatch, end: int) -> None:
         """Takes what the next records gave, up to an offset."""
@@ -101,12 +103,12 @@ class PartitionFiles:
     def _ids_path(self, offset: int) -> str:
         return ids_path(self._pipeline, self.partition, offset)
 
-    def file(self, unit: Unit, lengths: Iterable[int], executor: Executor, *, influx: bool) -> None:
+    def file(self, unit: Unit, touches: Mapping[int, int], executor: Executor, *, influx: bool) -> None:
         """Publishes a unit; when it returns all of it is durable.  After a SinkError it may be called again.
 
         Args:
             unit: All records of the partition from the journal's ``next``, or else ``unit.begin``, on to ``unit.end``.
-            lengths: Of the windows, in seconds.
+            touches: Window length in seconds → the width of what is said to be touched, in µs.
             executor: Encodes and publishes the files side by side.
             influx: Whether InfluxDB is to have its readings.
 
@@ -122,13 +124,13 @@ class PartitionFiles:
         if content:
             self._file.save(replace(before, pending=Pending(unit.end, tuple(content))))
             list(executor.map(lambda item: storage.publish(self._root, item[0], item[1]()), content.items()))
-        if len(self.seen):
+        if unit.ids is not None:
             # Named by where the journal will go on: a unit that is taken back takes its ids along.
-            storage.publish(self._root, self._ids_path(unit.end), self.seen.to_buffer())
+            storage.publish(self._root, self._ids_path(unit.end), unit.ids)
         times = _on_time(unit.readings)
         touched = {
-            seconds: tuple(touch(before.touched.get(seconds, ()), times, seconds * 1_000_000, unit.end))
-            for seconds in lengths
+            seconds: tuple(touch(before.touched.get(seconds, ()), times, width, unit.end))
+            for seconds, width in touches.items()
         }
         owed = (Owed(unit.end, tuple(readings)),) if influx and readings else ()
         self._file.save(
@@ -140,7 +142,7 @@ class PartitionFiles:
                 counts=before.counts.plus(unit.counts),
             )
         )
-        if len(self.seen) and before.next != unit.end:
+        if unit.ids is not None and before.next != unit.end:
             storage.remove(self._root, self._ids_path(before.next))
 
     def leave_out(self, windows: dict[int, WindowReceipt], influx: InfluxReceipt, delivered: Iterable[int]) -> None:
@@ -178,6 +180,7 @@ class PartitionFiles:
             journal.next,
             {seconds: tuple((s.first, s.end) for s in left) for seconds, left in journal.touched.items()},
             tuple(each for each in journal.owed if each.end < first),
+            {seconds: tuple(s.offset for s in left) for seconds, left in journal.touched.items()},
         )
 
     def _begun(self) -> Journal:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import itertools
 import logging
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import NamedTuple
 
 from telebeam.io import storage
@@ -18,9 +19,11 @@ from telebeam.io.streams import receipts
 from telebeam.io.streams.clock import PartitionClock, ReaderClock
 from telebeam.io.streams.feed import Feed, Partition, Polled
 from telebeam.io.streams.filing import PartitionFiles, Unit
-from telebeam.io.streams.gathering import CHECK_BYTES, CHECK_ROWS, GATHER_SECONDS, GATHER_SECONDS_BEHIND, gathered
+from telebeam.io.streams.gathering import CHECK_ROWS, Gathered, Waiting, gathered
+from telebeam.io.streams.immediate import Immediate, immediate_alerts
 from telebeam.io.streams.job import StreamJob, is_draining
 from telebeam.io.streams.journal import journals
+from telebeam.io.streams.memory import keep_memory
 from telebeam.io.streams.notices import NEVER, Notice
 from telebeam.io.streams.seen import SeenIds
 from telebeam.transforms.batches import rows_of
@@ -34,7 +37,11 @@ POLL_SECONDS = 0.1
 IDLE_SECONDS = 1.0
 """How long a bundle without a record lasts: how often the stages behind hear of a silent stream."""
 UNIT_ROWS = 1_000_000
-"""Readings that a reader holds at most."""
+"""Readings that a reader files together at most."""
+AHEAD_ROWS = 100_000
+"""Readings that it takes at most, about, while it files others: some seconds of a live stream."""
+ALIGN_SECONDS = 0.5
+"""A file that is due so shortly before a window's end waits for it: it would be followed by a small one."""
 IN_HAND_SECONDS = 10.0
 """How long points may be on their way before the lake's files are sent instead."""
 LONGEST_PAUSE_SECONDS = 5.0
@@ -88,33 +95,42 @@ class Reader:
         self._index = index
         self._monotonic, self._clock, self._sleep = monotonic, clock, sleep
         self._root = storage.locate(job.lake.path)
+        self._checks = job.checks.with_memory()
         self._lateness = job.lateness
         self._files: dict[Partition, PartitionFiles] = {}
         self._clocks: dict[Partition, PartitionClock] = {}
         self._watermark = ReaderClock(self._lateness.max_out_of_orderness, job.time.idle_after.total_seconds())
         self._feed: Feed | None = None
         self._live: LivePoints | None = None
+        self._immediate: Immediate | None = None
         self._sent: list[_Sent] = []
         self._filed_at = monotonic()
+        self._waiting = Waiting()
+        self._units: dict[Partition, Unit] = {}
+        """What was read since the last cut; while that is filed, reading goes on."""
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="telebeam-files")
+        self._filers = ThreadPoolExecutor(2, thread_name_prefix="telebeam-filing")
+        self._gives_up = threading.Event()
 
     def bundle(self) -> Bundle:
-        """Reads until it is time to file, files, and says what stands in the lake.
+        """Reads until it is time to file, files while it reads on, and says what stands in the lake.
+
+        What was read meanwhile is the next bundle's.  After an error there is no next one.
 
         Raises:
             SourceError: The source can't be read.
             TakenOverError: Another job writes these partitions.
         """
         feed = self._opened()
-        units = self._read(feed)
-        self._file(units)
-        ended = feed.finished() or self._is_draining()
+        ended = self._read(feed)
+        # Before reading goes on: the notice tells of the time up to which readings are filed.
+        clock = self._advance(feed)
+        self._file(feed, self._cut(), reads_on=not ended)
         positions = {
             partition: files.journal.next for partition, files in self._files.items() if files.journal is not None
         }
         feed.commit(positions)
         self._look_behind(wait=ended)
-        clock = self._advance(feed)
         in_hand = {(sent.partition, sent.end) for sent in self._sent}
         notices = tuple(
             files.notice(end for owner, end in in_hand if owner == partition)
@@ -130,12 +146,15 @@ class Reader:
         if self._feed is not None:
             self._feed.close()
             self._feed = None
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        for executor in (self._filers, self._executor):
+            executor.shutdown(wait=False, cancel_futures=True)
 
     def _opened(self) -> Feed:
         if self._feed is None:
+            keep_memory()
             if self._job.influx is not None and self._job.influx_takes("readings"):
                 self._live = live_points(self._job.influx)
+            self._immediate = immediate_alerts(self._job, self._index)
             self._feed = self._job.feeds(self._index, self._job.readers)
             self._feed.open(self._position)
             self._adopt()
@@ -168,87 +187,139 @@ class Reader:
     def _is_draining(self) -> bool:
         return is_draining(self._root, self._job.pipeline, self._job.run)
 
-    def _read(self, feed: Feed) -> dict[Partition, Unit]:
-        """Polls until it is time to file."""
-        units: dict[Partition, Unit] = {}
-        waiting: list[Polled] = []
-        began = looked = gathering = self._monotonic()
+    def _read(self, feed: Feed) -> bool:
+        """Polls until it is time to file; says whether that is the end."""
+        began = looked = self._monotonic()
         windows = self._windows_passed()
         while True:
-            for polled in feed.poll(POLL_SECONDS):
-                waiting.append(_unseen(polled, self._files_of(polled.partition).seen, self._monotonic()))
-            now = self._monotonic()
-            if waiting and (_are_enough(waiting, now - gathering, feed.behind()) or feed.finished()):
-                self._take(waiting, units)
-                waiting, gathering = [], self._monotonic()
-            elif not waiting:
-                gathering = now
-            if not waiting and self._is_time(feed, units, began, windows):
-                return units
-            if now - looked >= IDLE_SECONDS:
-                looked = now
+            if not feed.finished():
+                self._poll(feed)
+            if not self._waiting and self._is_time(feed, began, windows):
+                return feed.finished() or self._is_draining()
+            if self._monotonic() - looked >= IDLE_SECONDS:
+                looked = self._monotonic()
                 if self._is_draining():
-                    self._take(waiting, units)
-                    return units
+                    self._take()
+                    return True
 
-    def _is_time(self, feed: Feed, units: dict[Partition, Unit], began: float, windows: list[int]) -> bool:
+    def _poll(self, feed: Feed) -> None:
+        """Takes what has come; checks it where it is enough."""
+        for polled in feed.poll(POLL_SECONDS):
+            now = self._monotonic()
+            self._waiting.add(_unseen(polled, self._files_of(polled.partition).seen, now), now)
+        if self._waiting and (self._waiting.are_enough(self._monotonic(), feed.behind()) or feed.finished()):
+            self._take()
+
+    def _is_time(self, feed: Feed, began: float, windows: list[int]) -> bool:
         """Whether what was read is to be filed now, or a silent stream to be told of."""
         if feed.finished():
             return True
         now = self._monotonic()
-        if not units:
+        if not self._units:
             return now - began >= IDLE_SECONDS
-        if sum(unit.counts.readings for unit in units.values()) >= UNIT_ROWS:
+        if _readings_of(self._units) >= UNIT_ROWS:
             return True
-        if now - self._filed_at >= self._job.time.file_every.total_seconds():
+        if feed.behind() >= CHECK_ROWS:
+            return now - self._filed_at >= self._job.time.file_every.total_seconds()
+        if self._windows_passed(feed) != windows:
             return True
-        return not feed.behind() and self._windows_passed(feed) != windows
+        waits = ALIGN_SECONDS if self._is_window_ending() else 0.0
+        return now - self._filed_at >= self._job.time.file_every.total_seconds() + waits
 
     def _windows_passed(self, feed: Feed | None = None) -> list[int]:
         """How many windows of each length have ended: where that changes, their last readings are filed at once."""
         clock = self._watermark.value if feed is None else self._advance(feed)
         return [clock // (seconds * 1_000_000) for seconds in self._job.lengths]
 
-    def _take(self, waiting: list[Polled], units: dict[Partition, Unit]) -> None:
+    def _is_window_ending(self) -> bool:
+        """Whether a window ends so soon that its last readings go into the same file."""
+        soon = self._watermark.value + int(ALIGN_SECONDS * 1e6)
+        lengths = [seconds * 1_000_000 for seconds in self._job.lengths]
+        return any(soon // length != self._watermark.value // length for length in lengths)
+
+    def _take(self) -> None:
         """Checks what was polled and keeps it for the units."""
-        if not waiting:
+        if not self._waiting:
             return
-        for partition, part in gathered(waiting, self._job.checks, int(self._clock() * 1e6)).items():
+        for partition, part in self._checked(self._waiting.take()).items():
             clock = self._clock_of(partition)
             begin = int(part.offsets[0]) if len(part.offsets) else part.next
-            unit = units.setdefault(partition, Unit(begin, part.next, clock.newest, ticket=next(_TICKETS)))
+            unit = self._units.setdefault(partition, Unit(begin, part.next, clock.newest, ticket=next(_TICKETS)))
             readings, unit.newest = self._lateness.mark(part.readings, part.offsets, part.times, unit.newest)
             clock.newest, clock.heard = unit.newest, self._monotonic()
             unit.add(readings, part.rejects, part.next)
             if self._live is not None:
                 self._live.offer(readings, unit.ticket)
+            if self._immediate is not None:
+                self._immediate.look(readings)
 
-    def _file(self, units: dict[Partition, Unit]) -> None:
-        """Files what was read; waits for a lake that does not take it, for nothing else may be read meanwhile."""
-        scheduled = self._filed_at + self._job.time.file_every.total_seconds()
-        influx = self._job.influx_takes("readings")
+    def _checked(self, polls: list[Polled]) -> dict[Partition, Gathered]:
+        """What polls gave; waits for a schema registry that is away, for nothing that it would say is to be lost."""
+        while True:
+            try:
+                return gathered(polls, self._checks, int(self._clock() * 1e6))
+            except SourceError as error:
+                if self._is_draining():
+                    raise
+                _LOG.warning(
+                    "%s; trying again in %.0f s, nothing is read meanwhile", error.message, LONGEST_PAUSE_SECONDS
+                )
+                self._sleep(LONGEST_PAUSE_SECONDS)
+
+    def _cut(self) -> dict[Partition, Unit]:
+        """What was read so far, to be filed; what comes now is the next units'."""
+        units, self._units = self._units, {}
         for partition, unit in units.items():
-            self._patiently(partition, unit, influx=influx)
+            seen = self._files_of(partition).seen
+            unit.ids = seen.to_buffer() if len(seen) else None
+        return units
+
+    def _file(self, feed: Feed, units: dict[Partition, Unit], *, reads_on: bool) -> None:
+        """Files units, and reads on meanwhile: who waits for a point in InfluxDB does not wait for a disk."""
+        if not units:
+            return
+        begun, influx = self._monotonic(), self._job.influx_takes("readings")
+        tasks = [
+            self._filers.submit(self._patiently, partition, unit, influx=influx) for partition, unit in units.items()
+        ]
+        try:
+            self._read_on(feed, tasks, reads_on=reads_on)
+        except BaseException:
+            # Nobody must be filing any more when another reader looks at the journals.
+            self._gives_up.set()
+            wait(tasks)
+            raise
+        for partition, unit in units.items():
             if influx and unit.readings:
                 self._sent.append(_Sent(partition, unit.end, unit.ticket, unit.counts.readings, self._monotonic()))
             for name in ("rows_in", "readings", "rejects", "late"):
                 measured(name, getattr(unit.counts, name))
-        if units:
-            now = self._monotonic()
-            self._filed_at = scheduled if 0 <= now - scheduled < IDLE_SECONDS else now
+        scheduled = self._filed_at + self._job.time.file_every.total_seconds()
+        self._filed_at = scheduled if 0 <= begun - scheduled < IDLE_SECONDS else begun
+
+    def _read_on(self, feed: Feed, tasks: list[Future[None]], *, reads_on: bool) -> None:
+        """Polls until all is filed, as long as not too much is held beside what is being filed."""
+        while any(not task.done() for task in tasks):
+            if reads_on and _readings_of(self._units) < AHEAD_ROWS and not feed.finished():
+                self._poll(feed)
+            else:
+                wait(tasks)
+        for task in tasks:
+            task.result()
 
     def _patiently(self, partition: Partition, unit: Unit, *, influx: bool) -> None:
+        """Files a unit; waits for a lake that does not take it."""
         pause = LONGEST_PAUSE_SECONDS / 16
         while True:
             try:
-                self._files[partition].file(unit, self._job.lengths, self._executor, influx=influx)
+                self._files[partition].file(unit, self._job.touches, self._executor, influx=influx)
                 return
             except TakenOverError:
                 raise
             except (SinkError, SourceError) as error:
-                if self._is_draining():
+                if self._gives_up.is_set() or self._is_draining():
                     raise
-                _LOG.warning("%s; trying again in %.1f s, nothing is read meanwhile", error.message, pause)
+                _LOG.warning("%s; trying again in %.1f s, hardly anything is read meanwhile", error.message, pause)
                 self._sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
@@ -294,12 +365,8 @@ class Reader:
         return self._watermark.advance(list(self._clocks.values()), self._monotonic(), now)
 
 
-def _are_enough(waiting: list[Polled], seconds: float, behind: int) -> bool:
-    """Whether what was polled is to be checked now: a short batch costs much the same as a long one."""
-    patience = GATHER_SECONDS if behind < CHECK_ROWS else GATHER_SECONDS_BEHIND
-    rows = sum(polled.envelopes.num_rows for polled in waiting)
-    size = sum(polled.envelopes.nbytes for polled in waiting)
-    return seconds >= patience or rows >= CHECK_ROWS or size >= CHECK_BYTES
+def _readings_of(units: dict[Partition, Unit]) -> int:
+    return sum(unit.counts.readings for unit in units.values())
 
 
 def _unseen(polled: Polled, seen: SeenIds, at: float) -> Polled:

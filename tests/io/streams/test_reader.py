@@ -236,7 +236,7 @@ def test_what_is_owed_behind_a_unit_on_its_way_is_not_told_before_it(lake: LakeS
             feed = MemoryFeeds(memory)(0, 1)
             feed.open(lambda partition: None)
             checked = readings(feed.poll(0)[0].envelopes, START * 1_000_000)
-            files.file(Unit(0, end, readings=[checked.readings]), [60], executor, influx=True)
+            files.file(Unit(0, end, readings=[checked.readings]), {60: 60_000_000}, executor, influx=True)
     assert [owed.end for owed in files.notice().owed] == [1, 2, 3]
     assert [owed.end for owed in files.notice(in_hand=[2]).owed] == [1]
     assert [owed.end for owed in files.notice(in_hand=[1]).owed] == []
