@@ -40,6 +40,24 @@ def print_run_report(console: Console, outcome: dict[str, Any], quality: pa.Tabl
         console.print(Text(f"  {_query(lake)}", style="cyan"), soft_wrap=True)
 
 
+def print_trial(console: Console, trial: dict[str, Any]) -> None:
+    """Prints how often rules would have fired.
+
+    Args:
+        console: Where to.
+        trial: What ``telebeam rules test --json`` prints.
+    """
+    title = f"{trial['readings']:,} readings of {trial['devices']:,} devices, {trial['start']} to {trial['end']}"
+    table = _table(title, "rule", "fired", "critical", "devices", "a device-day", "longest", "still firing", "last")
+    for rule in trial["rules"]:
+        table.add_row(
+            rule["rule"], f"{rule['fired']:,}", f"{rule['critical']:,}", f"{rule['groups']:,}",
+            f"{rule['per_device_day']:.3g}", f"{rule['longest_seconds']:,.0f} s", f"{rule['open']:,}",
+            (rule["last"] or "–")[:16].replace("T", " "),
+        )  # fmt: skip
+    console.print(table)
+
+
 def _table(title: str, *columns: str) -> Table:
     """A table whose first column and issues are texts, and the others numbers."""
     table = Table(title=Text(title, style="bold"), title_justify="left", header_style="dim")
@@ -60,6 +78,8 @@ def _balance(outcome: dict[str, Any]) -> Table:
         table.add_row(label, f"{balance[name]:,}", f"{balance[name] / total:.2%}" if total else "–")
     table.add_section()
     table.add_row("windows", f"{outcome['windows']:,}", "")
+    for name, rows in outcome.get("made", {}).items():
+        table.add_row(name, f"{rows:,}", "")
     if outcome["points"] or outcome["refused_points"]:
         table.add_row("points in InfluxDB", f"{outcome['points']:,}", "")
         table.add_row("points refused", f"{outcome['refused_points']:,}", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -64,6 +65,16 @@ class Outcome:
     windows: int
     points: int
     refused_points: int
+    made: dict[str, int]
+    """Rows of what is made in order: scores, alerts, commands; those that there are."""
+
+
+MADE = ("scores", "alerts", "commands")
+
+
+def made_of(counts: Mapping[str, int]) -> dict[str, int]:
+    """What was made in order, of a run's counts."""
+    return {name: counts[name] for name in MADE if counts.get(name)}
 
 
 def run_batch(spec: PipelineSpec, run: Run, choice: RunnerChoice, *, quiet: bool = False) -> Outcome:
@@ -93,6 +104,7 @@ def run_batch(spec: PipelineSpec, run: Run, choice: RunnerChoice, *, quiet: bool
         counts["windows"],
         counts["points"],
         counts["refused_points"],
+        made_of(counts),
     )
 
 

@@ -5,7 +5,6 @@ Exit codes: 0 done, 1 the job failed, 2 the request was wrong, 130 interrupted.
 
 from __future__ import annotations
 
-import json
 import sys
 import traceback as traceback_module
 from collections.abc import Sequence
@@ -15,25 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from telebeam.pipelines.config import check_secrets, load_config
 from telebeam.pipelines.extras import needing
+from telebeam.pipelines.rules_commands import rules_app
+from telebeam.pipelines.shell import Bar, Config, Json, Overrides, examples, load, moment, print_json, report_console
 from telebeam.pipelines.spec import PipelineSpec
+from telebeam.pipelines.train_commands import train_app
 from telebeam.transforms.errors import ConfigurationError, TelebeamError
 
 if TYPE_CHECKING:
     from telebeam.pipelines.graph import Run
 
 DEFAULT_RUNNERS = {"batch": "direct", "stream": "prism"}
-PAGE_COLUMNS = 100
-"""How wide tables may be where stdout is no terminal, or a wider one."""
-
-
-def _examples(*lines: str) -> str:
-    """An epilog: a blank line between lines, for one feed alone would join them."""
-    return "\n\n".join(["Examples:", *lines])
-
 
 app = typer.Typer(
     name="telebeam",
@@ -44,11 +36,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The pipeline's YAML file; see docs/configuration.md.")]
-Overrides = Annotated[
-    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be given several times.")
-]
-Json = Annotated[bool, typer.Option("--json", help="End with one JSON object on stdout.")]
+app.add_typer(rules_app)
+app.add_typer(train_app)
+
 Runner = Annotated[
     str | None,
     typer.Option(help="direct (local; batch jobs), prism (local; streams), flink, dataflow, or a runner of Beam's."),
@@ -61,7 +51,7 @@ BeamOptions = Annotated[
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "telebeam run fleet.yaml",
         "telebeam run fleet.yaml --start 2026-01-01T00:00:00Z --end 2026-01-02T00:00:00Z --json",
         "telebeam run fleet.yaml --set source.parquet.path='archive/2026/*.parquet' -- --direct_num_workers=4",
@@ -87,7 +77,7 @@ def run(
     show_logs(tracebacks=traceback)  # before Beam is imported, which warns of clients that nobody asked for
     from telebeam.pipelines.runners import STREAM, choose_runner, is_dataflow, pipeline_options
 
-    spec = _load(config, set_)
+    spec = load(config, set_)
     mode = mode or spec.source.natural_mode
     job = _run_of(spec, mode, start, end)
     choice = choose_runner(runner or DEFAULT_RUNNERS.get(mode, "direct"), mode, beam_options or [])
@@ -100,14 +90,14 @@ def run(
     if dry_run:
         _say(f"{config} is fine; {choice.description} would run it")
         if as_json:
-            _print({"pipeline": spec.pipeline, "runner": choice.description, "dry_run": True})
+            print_json({"pipeline": spec.pipeline, "runner": choice.description, "dry_run": True})
         return
     _say(f"{spec.pipeline}: {spec.source.words} on {choice.description}")
     try:
         with nullcontext() if traceback else without_tracebacks():
             if mode == STREAM and on_dataflow:
                 submitted = submit(spec, pipeline_options(choice))
-                _print(submitted.as_dict()) if as_json else _say(submitted.words)
+                print_json(submitted.as_dict()) if as_json else _say(submitted.words)
                 return
             if mode == STREAM:
                 from telebeam.pipelines.stream import run_stream
@@ -130,10 +120,11 @@ def run(
         "seconds": round(outcome.seconds, 3),
         "balance": outcome.balance.as_dict(),
         "windows": outcome.windows,
+        "made": outcome.made,
         "points": outcome.points,
         "refused_points": outcome.refused_points,
     }
-    _print(summary) if as_json else _report(spec, None if mode == STREAM else job, summary)
+    print_json(summary) if as_json else _report(spec, None if mode == STREAM else job, summary)
 
 
 def _run_of(spec: PipelineSpec, mode: str, start: str | None, end: str | None) -> Run:
@@ -151,7 +142,7 @@ def _run_of(spec: PipelineSpec, mode: str, start: str | None, end: str | None) -
             "leave --mode out for a batch job; streams are source.kafka and source.pubsub",
         )
 
-    job = Run(datetime.now(UTC), _moment("--start", start), _moment("--end", end))
+    job = Run(datetime.now(UTC), moment("--start", start), moment("--end", end))
     if job.start is not None and job.end is not None and job.start >= job.end:
         raise ConfigurationError(f"--start {start} is not before --end {end}")
     if mode == STREAM and job.span is not None:
@@ -169,13 +160,10 @@ def _report(spec: PipelineSpec, job: Run | None, summary: dict[str, Any]) -> Non
 
     lake = spec.sinks.lake
     quality = None if lake is None or job is None else LakeWriter(lake, "quality").written(report_unit(spec, job))
-    console = Console()
-    if not console.is_terminal or console.width > PAGE_COLUMNS:
-        console = Console(width=PAGE_COLUMNS)
-    print_run_report(console, summary, quality, lake.path if lake is not None else None)
+    print_run_report(report_console(), summary, quality, lake.path if lake is not None else None)
 
 
-@app.command(epilog=_examples("telebeam check fleet.yaml", "telebeam check fleet.yaml --runner prism --json"))
+@app.command(epilog=examples("telebeam check fleet.yaml", "telebeam check fleet.yaml --runner prism --json"))
 def check(
     config: Config,
     beam_options: BeamOptions = None,
@@ -191,7 +179,7 @@ def check(
     from telebeam.pipelines.preflight import preflight
     from telebeam.pipelines.runners import choose_runner
 
-    spec = _load(config, set_)
+    spec = load(config, set_)
     mode = mode or spec.source.natural_mode
     name = runner or DEFAULT_RUNNERS.get(mode, "direct")
     findings = preflight(spec, lambda: choose_runner(name, mode, beam_options or []))
@@ -201,7 +189,7 @@ def check(
             {"what": f.what, "ok": f.error is None, "result": f.result, "hint": f.error.hint if f.error else ""}
             for f in findings
         ]
-        _print({"ok": not failed, "checks": checks})
+        print_json({"ok": not failed, "checks": checks})
     else:
         for finding in findings:
             print(f"{'ok  ' if finding.error is None else 'FAIL'}  {finding.what}: {finding.result}")  # noqa: T201
@@ -211,16 +199,16 @@ def check(
         raise typer.Exit(max(error.exit_code for error in failed))
 
 
-@app.command(epilog=_examples("telebeam explain fleet.yaml", "telebeam explain fleet.yaml --set windows=[]"))
+@app.command(epilog=examples("telebeam explain fleet.yaml", "telebeam explain fleet.yaml --set windows=[]"))
 def explain(config: Config, set_: Overrides = []) -> None:  # noqa: B006
     """Say in words what a configuration does."""
     from telebeam.pipelines.explain import explain as words
 
-    sys.stdout.write(words(_load(config, set_, secrets=False)))
+    sys.stdout.write(words(load(config, set_, secrets=False)))
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "telebeam simulate --profile office --to jsonl:office.jsonl.zst",
         "telebeam simulate --devices 1000 --duration 1d --faults spike=0.001,stuck=0.01 --to parquet:archive",
         "telebeam simulate --devices 1000 --duration 2m --live --rate 20000 --to kafka:localhost:9092/iot-telemetry",
@@ -252,59 +240,20 @@ def simulate(
     by_rate = live and rate is not None  # the rate decides on the interval, once the number of sensors is known
     spec = simulation_spec(
         devices=devices, profile=profile, interval="1ms" if by_rate else interval, duration=duration,
-        start=_moment("--start", start), seed=seed, shape=shape, units=units, faults=parse_faults(faults), files=files,
+        start=moment("--start", start), seed=seed, shape=shape, units=units, faults=parse_faults(faults), files=files,
     )  # fmt: skip
     pace = Pace(live, rate) if live or rate is not None else None
     planned = round((rate or 0) * spec.duration.total_seconds()) if by_rate else planned_readings(spec)
-    with _Bar(planned) as bar:
+    with Bar(planned) as bar:
         report = make(spec, to, bar.advance, pace=pace, acknowledged=acknowledged)
     if as_json:
-        _print(report.as_dict())
+        print_json(report.as_dict())
     else:
         kinds = ", ".join(f"{name} {count:,}" for name, count in sorted(report.faults.items())) or "none"
         print(f"{report.readings:,} readings in {report.records:,} records, {report.bytes / 1e6:,.1f} MB")  # noqa: T201
         if report.acknowledged is not None:
             print(f"{report.acknowledged:,} records acknowledged in {report.seconds:,.1f} s")  # noqa: T201
         print(f"faults: {kinds}; their truth is in {report.truth}")  # noqa: T201
-
-
-class _Bar:
-    """A progress bar on a terminal's stderr, nothing elsewhere."""
-
-    def __init__(self, total: int) -> None:
-        from rich.progress import Progress
-
-        self._bar = Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
-        self._task = self._bar.add_task("readings", total=total)
-
-    def __enter__(self) -> _Bar:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def advance(self, count: int) -> None:
-        self._bar.advance(self._task, count)
-
-
-def _load(config: Path, overrides: list[str], *, secrets: bool = True) -> PipelineSpec:
-    spec = load_config(config, overrides)
-    if secrets:
-        check_secrets(spec, config, overrides)
-    return spec
-
-
-def _moment(option: str, text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ConfigurationError(f"{option} {text!r} is not a time", "write 2026-01-01T00:00:00Z") from error
-    if moment.tzinfo is None:
-        raise ConfigurationError(f"{option} {text!r} names no zone", f"write {moment.isoformat()}Z for UTC")
-    return moment.astimezone(UTC)
 
 
 def _seconds(option: str, text: str) -> float:
@@ -317,10 +266,6 @@ def _seconds(option: str, text: str) -> float:
     if seconds <= 0:
         raise ConfigurationError(f"{option} {text} is no time", "write 10s or 1m")
     return seconds
-
-
-def _print(value: object) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
 
 
 def _say(text: str) -> None:

@@ -73,10 +73,17 @@ def check_secrets(spec: PipelineSpec, path: str | Path | None = None, overrides:
 
 def _client_secrets(spec: PipelineSpec) -> list[tuple[_Path, str]]:
     """The references among the settings that are handed through to a client, whose keys are not ours."""
-    config = {} if spec.source.kafka is None else spec.source.kafka.config
+    handed: dict[_Path, Any] = {("source", "kafka", "config"): getattr(spec.source.kafka, "config", {})}
+    for name in ("alerts", "commands"):
+        for place, sink in enumerate(getattr(spec.sinks, name)):
+            here: _Path = ("sinks", name, place)
+            handed[*here, "kafka", "config"] = getattr(sink.kafka, "config", {})
+            handed[*here, "webhook", "headers"] = getattr(sink.webhook, "headers", {})
+            handed[*here, "webhook"] = {"url": getattr(sink.webhook, "url", None)}
     return [
-        (("source", "kafka", "config", key), value)
-        for key, value in config.items()
+        ((*path, key), value)
+        for path, settings in handed.items()
+        for key, value in settings.items()
         if isinstance(value, str) and REFERENCE.match(value)
     ]
 

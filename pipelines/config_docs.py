@@ -36,7 +36,7 @@ def _tables() -> dict[str, str]:
     for setting in describe_settings():
         top, dot, rest = setting.key.partition(".")
         rows[TOP_LEVEL].extend([] if dot or "[" in top else [setting])
-        section = f"sinks.{rest.partition('.')[0]}" if top == "sinks" else top.removesuffix("[]")
+        section = f"sinks.{rest.partition('.')[0].removesuffix('[]')}" if top == "sinks" else top.removesuffix("[]")
         if dot and (top != "sinks" or "." in rest):
             rows.setdefault(section, []).append(setting)
     return {section: _table(settings) for section, settings in rows.items()}

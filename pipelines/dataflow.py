@@ -43,9 +43,10 @@ from telebeam.pipelines.batch import readable
 from telebeam.pipelines.dataflow_files import CheckInShards, FileParts
 from telebeam.pipelines.dataflow_windows import CloseWindows, ReadWindows, is_there
 from telebeam.pipelines.graph import build_stream
-from telebeam.pipelines.sources import feeds_of, readers_of
+from telebeam.pipelines.sources import feeds_of, readers_of, schemas_of
 from telebeam.pipelines.spec import PipelineSpec
 from telebeam.pipelines.stream import stream_job
+from telebeam.transforms.aggregation.spec import check_fixed
 from telebeam.transforms.checking import Checks
 from telebeam.transforms.errors import ConfigurationError
 from telebeam.transforms.lateness import lateness_of
@@ -100,7 +101,7 @@ def follow(
         ``windows``.
     """
     lake, influx = spec.stream_lake, spec.sinks.influxdb
-    checks = Checks(spec.parse, spec.quality)
+    checks = Checks(spec.parse, spec.quality, schemas_of(spec))
     wait = spec.time.max_out_of_orderness.total_seconds()
     ends = [(window.seconds, window.allowed_lateness.total_seconds()) for window in spec.windows]
     stream = _stream(spec)
@@ -178,6 +179,12 @@ def check_dataflow(spec: PipelineSpec, options: PipelineOptions) -> None:
         raise ConfigurationError(
             f"source.pubsub.endpoint: {spec.source.pubsub.endpoint} would not be read: Dataflow has its own source",
             "leave endpoint out, or run it with --runner prism",
+        )
+    check_fixed(spec.windows, "Dataflow")
+    if spec.source.is_stream and spec.order is not None:
+        raise ConfigurationError(
+            "anomalies and rules are not done by a stream on Dataflow yet: nobody there says how far time has come",
+            "run it with --runner flink, or a batch job over its lake every night",
         )
 
 

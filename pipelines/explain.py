@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from telebeam.pipelines.settings import format_duration
 from telebeam.pipelines.spec import PipelineSpec
+from telebeam.transforms.rules.spec import immediate
 
 
 def explain(spec: PipelineSpec) -> str:
@@ -48,19 +49,37 @@ def _stream_sinks(spec: PipelineSpec) -> Iterator[str]:
     late = f"{format_duration(time.max_out_of_orderness)} behind a partition's newest reading"
     for window in spec.windows:
         again = f", and change for {format_duration(window.allowed_lateness)}" if window.allowed_lateness else ""
-        yield f"[Windows] of {format_duration(window.every)} close {late}{again}; from the lake, into the lake"
+        yield f"[Windows] of {window.words} close {late}{again}; from the lake, into the lake"
+    yield from _in_order(spec, f"{late}, and again when a step has closed for good")
+    yield from _senders(spec)
     if influx is not None:
         what = " and ".join(influx.write)
         yield f"[InfluxDB] {what} to bucket {influx.bucket} at {influx.url}, at once; what fails, later from the lake"
 
 
+def _in_order(spec: PipelineSpec, when: str) -> Iterator[str]:
+    if spec.order is not None:
+        detectors = ", ".join(each.label for each in spec.anomalies) or "no detector"
+        rules = ", ".join(rule.name for rule in spec.rules) or "no rule"
+        yield f"[InOrder] of event time, {when}: scores by {detectors}; alerts by {rules}; from the lake, into the lake"
+
+
+def _senders(spec: PipelineSpec) -> Iterator[str]:
+    at_once = [rule.name for rule in immediate(spec.rules)]
+    for name, sinks in (("alerts", spec.sinks.alerts), ("commands", spec.sinks.commands)):
+        if sinks:
+            first = f"; those of {', '.join(at_once)} as soon as they are read" if at_once and name == "alerts" else ""
+            yield f"[InOrder] sends {name} to {', '.join(sink.name for sink in sinks)}, each once{first}"
+
+
 def _sinks(spec: PipelineSpec) -> Iterator[str]:
     lake, influx = spec.sinks.lake, spec.sinks.influxdb
-    windows = ", ".join(format_duration(window.every) for window in spec.windows)
+    windows = ", ".join(window.words for window in spec.windows)
     if lake is not None:
         yield f"[WriteReadings] and rejects, to the lake at {lake.path}, by hour of the event time"
         if windows:
             yield f"[Windows] of {windows}, aligned to the epoch in UTC, from the lake's readings, into the lake"
+        yield from _in_order(spec, "from the first hour to the last")
         yield "[ReportQuality] a report of the run into the lake"
     else:
         if windows:

@@ -5,7 +5,8 @@ A batch job (:func:`build`)::
     files ─► parse ─► cleanse ─► check quality ─► lake: readings ─► windows, from the lake's readings ─► lake: windows
       │        │                      │                                   │
       └────────┴─ rejects ────────────┴─► lake: rejects                   └─► then, from the lake: InfluxDB
-                                      └─► quality report ─► lake: quality
+                                      ├─► quality report ─► lake: quality
+                                      └─► in order, from the lake's readings ─► lake: scores, alerts, commands
 
 Batches go from the file to the readings' files without a shuffle between; behind them go the names of files only, so
 that no runner holds data in memory and no sink's trouble keeps another from being complete.  Without a lake, windows
@@ -16,7 +17,9 @@ A stream (:func:`build_stream`), by the same kernels and the same lake::
     broker ─► [parse ─► cleanse ─► check quality ─► lake: readings and rejects]  one bundle, one unit a partition
                                         │                    │ notices: what stands in the lake and is not done yet
                                         │ at once            ├─► windows, from the lake's readings ─► lake: windows ─┐
-                                        └─► InfluxDB         └─► InfluxDB, from the lake: what did not get there ◄───┘
+                                        ├─► InfluxDB         ├─► in order, from the lake ─► lake: scores, alerts ────┤
+                                        └─► alerts           │                           └─► topics and webhooks     │
+                                                             └─► InfluxDB, from the lake: what did not get there ◄───┘
 
 Only notices go through the runner, so a stream loses nothing with it: what a notice says stands in the lake.
 """
@@ -33,12 +36,14 @@ from telebeam.io.files.ptransforms import ReadFiles
 from telebeam.io.influxdb.ptransforms import TryInfluxDB, WriteToInfluxDB
 from telebeam.io.influxdb.spec import InfluxSpec
 from telebeam.io.lake.layout import unit_name
-from telebeam.io.lake.ptransforms import ReadLakeFiles, RecomputeWindows, WriteToLake
+from telebeam.io.lake.ptransforms import ReadLakeFiles, RecomputeWindows, ScoreHours, WriteToLake
 from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.streams.deliveries import DeliverToInfluxDB
 from telebeam.io.streams.job import StreamJob
+from telebeam.io.streams.order import ScoreInOrder
 from telebeam.io.streams.ptransforms import FileStream
 from telebeam.io.streams.windows import KeepWindows
+from telebeam.pipelines.sources import schemas_of
 from telebeam.pipelines.spec import PipelineSpec
 from telebeam.transforms.aggregation.ptransforms import AggregateWindows
 from telebeam.transforms.batches import UNIT
@@ -93,7 +98,7 @@ def build(pipeline: beam.Pipeline, spec: PipelineSpec, run: Run) -> dict[str, be
     source = pipeline | "Read" >> ReadFiles(
         spec.source.files, spec.source.kind, spec.parse, spec.pipeline, spec.source.on_bad_file, run.span, run.now
     )
-    parsed = source["batches"] | "Parse" >> ParseReadings(spec.parse, run.now, run.span)
+    parsed = source["batches"] | "Parse" >> ParseReadings(spec.parse, run.now, run.span, schemas_of(spec))
     clean = parsed.readings | "Cleanse" >> Cleanse(cleanse_spec(spec.quality))
     checked = clean | "CheckQuality" >> CheckQuality(spec.quality, run.now)
     rejects = {"BadFiles": source["rejects"], "Unparsed": parsed.rejects, "Unusable": checked.rejects}
@@ -115,9 +120,12 @@ def build_stream(pipeline: beam.Pipeline, job: StreamJob) -> dict[str, beam.PCol
         early = None if influx is None or all(each.early is None for each in job.windows) else TryInfluxDB(influx)
         keep = KeepWindows(job.lake, job.pipeline, job.windows, influx is not None, early)
         flow["windows"] = flow["filed"] | "Windows" >> keep
+    if job.order is not None:
+        flow["ordered"] = flow["filed"] | "InOrder" >> ScoreInOrder(job)
     if job.influx is not None:
         owed = {"readings": flow["filed"]} if job.influx_takes("readings") else {}
         owed |= {"windows": flow["windows"]} if job.influx_takes("windows") and job.windows else {}
+        owed |= {"ordered": flow["ordered"]} if "ordered" in flow else {}
         _ = owed | "InfluxDB" >> DeliverToInfluxDB(job.lake, job.pipeline, job.influx, job.run)
     return flow
 
@@ -138,9 +146,12 @@ def _with_lake(
     if spec.windows:
         flow["windows"] = files | "Windows" >> RecomputeWindows(lake, spec.windows)
         written.append(flow["windows"])
+    if spec.order is not None:
+        flow["ordered"] = files | "InOrder" >> ScoreHours(lake, spec.order)
+        written.append(flow["ordered"])
     influx = spec.sinks.influxdb
     for dataset in influx.write if influx is not None else ():
-        made = files if dataset == "readings" else flow.get("windows")
+        made = _made(dataset, files, flow)
         if made is not None and influx is not None:
             # Only when the lake is complete: an InfluxDB that is away must not keep it from being so.
             complete = made | f"AfterLake_{dataset}" >> beam.WaitOn(*written)
@@ -148,6 +159,19 @@ def _with_lake(
             refused = batches | f"InfluxDB_{dataset}" >> WriteToInfluxDB(influx, dataset, rejected_at=run.started)
             _ = refused | f"WriteRefused_{dataset}" >> WriteToLake(lake, "rejects")
     return flow
+
+
+def _made(dataset: str, files: beam.PCollection, flow: dict[str, beam.PCollection]) -> beam.PCollection | None:
+    """The files of a dataset; None where the job makes none."""
+    if dataset == "readings":
+        return files
+    if dataset == "windows" or "ordered" not in flow:
+        return flow.get("windows") if dataset == "windows" else None
+    return flow["ordered"] | f"Only_{dataset}" >> beam.Filter(_is_of, dataset)
+
+
+def _is_of(file: tuple[str, str, int, int, int], dataset: str) -> bool:
+    return file[0] == dataset
 
 
 def _without_lake(readings: beam.PCollection, spec: PipelineSpec, run: Run) -> dict[str, beam.PCollection]:

@@ -6,7 +6,7 @@ The documentation is generated from this list, and messages take their suggestio
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
 from types import NoneType, UnionType
@@ -17,9 +17,12 @@ from pydantic.fields import FieldInfo
 
 from telebeam.io.secrets import SecretReference
 from telebeam.pipelines.spec import PipelineSpec
+from telebeam.transforms.rules.conditions import Condition
 
 _SECRET = get_args(SecretReference)[1]
-_WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", timedelta: "duration"}
+_WORDS: dict[Any, str] = {
+    str: "text", int: "whole number", float: "number", bool: "true or false", timedelta: "duration", Any: "any value",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,17 @@ def format_duration(value: timedelta) -> str:
 
 @cache
 def _table() -> dict[str, Setting]:
-    return {setting.key: setting for setting in _walk(PipelineSpec, "")}
+    """By key; what sections of several kinds have in common says what the first of them says."""
+    table: dict[str, Setting] = {}
+    for setting in _walk(PipelineSpec, ""):
+        former = table.setdefault(setting.key, setting)
+        if setting.choices and former.choices != setting.choices:
+            choices = tuple(dict.fromkeys([*former.choices, *setting.choices]))
+            words = "one of " + ", ".join(f"`{choice}`" for choice in choices)
+            table[setting.key] = replace(former, choices=choices, type=words, default="required")
+        elif former.default != setting.default:
+            table[setting.key] = replace(former, default="by kind")
+    return table
 
 
 @cache
@@ -108,7 +121,7 @@ def _named_sections() -> frozenset[str]:
 
 def _walk(model: type[BaseModel], prefix: str) -> Iterator[Setting]:
     for name, field in model.model_fields.items():
-        key = f"{prefix}{name}"
+        key = f"{prefix}{field.alias or name}"
         yield _setting(key, field)
         yield from _below(key, field)
 
@@ -118,8 +131,8 @@ def _below(key: str, field: FieldInfo) -> Iterator[Setting]:
     if _is_section(kind):
         yield from _walk(kind, f"{key}.")
     for suffix, inner in _entries(kind):
-        if _is_section(inner):
-            yield from _walk(inner, f"{key}{suffix}.")
+        for section in sections(inner):
+            yield from _walk(section, f"{key}{suffix}.")
 
 
 def _entries(kind: Any) -> list[tuple[str, Any]]:
@@ -134,7 +147,7 @@ def _entries(kind: Any) -> list[tuple[str, Any]]:
 
 def _setting(key: str, field: FieldInfo) -> Setting:
     kind = _without_none(field.annotation)
-    secret = _SECRET in field.metadata
+    secret = _SECRET in field.metadata or any(_SECRET in get_args(each) for each in get_args(field.annotation))
     return Setting(
         key=key,
         type="reference to a secret" if secret else _type_words(field),
@@ -167,14 +180,14 @@ def _words(kind: Any) -> str:
         return "one of " + ", ".join(f"`{choice}`" for choice in get_args(kind))
     if get_origin(kind) in (tuple, list):
         inner = get_args(kind)[0]
-        return "list of sections" if _is_section(inner) else f"list of: {_words(inner)}"
+        return "list of sections" if sections(inner) else f"list of: {_words(inner)}"
     if get_origin(kind) is dict:
         name, inner = get_args(kind)
         names = "name" if name is str else _words(name)
         return f"mapping: {names} → {_words(inner)}"
     if get_origin(kind) in (Union, UnionType):
-        return " or ".join(_WORDS[each] for each in get_args(kind))
-    return _WORDS[kind]
+        return " or ".join(map(_words, get_args(kind)))
+    return "condition" if isinstance(kind, type) and issubclass(kind, Condition) else _WORDS[kind]
 
 
 def _default_words(field: FieldInfo) -> str:
@@ -210,7 +223,14 @@ def _without_none(annotation: Any) -> Any:
 
 
 def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
+    return isinstance(kind, type) and issubclass(kind, BaseModel) and not issubclass(kind, Condition)
+
+
+def sections(kind: Any) -> tuple[type[BaseModel], ...]:
+    """The sections that a value may be: several where a key tells them apart, none where it is no section."""
+    kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    return tuple(kinds) if all(map(_is_section, kinds)) else ()
 
 
 def _choices(kind: Any) -> tuple[str, ...]:

@@ -6,11 +6,13 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from telebeam.io.registry.client import SchemaRegistry
 from telebeam.io.streams.feed import Partition
 from telebeam.io.streams.job import Feeds
 from telebeam.pipelines.extras import needing
 from telebeam.pipelines.spec import PipelineSpec, SourceSpec
 from telebeam.transforms.errors import ConfigurationError
+from telebeam.transforms.parsing.wire import SchemaOf
 
 MOST_READERS = 16
 """Threads of one worker; each has a consumer of its own."""
@@ -50,6 +52,11 @@ def feeds_of(spec: PipelineSpec) -> StreamFeeds:
         f"--mode stream: source.{source.kind} is an archive, which ends; expected source.kafka or source.pubsub",
         "leave --mode out for a batch job, or swap the source: --set source.kafka.bootstrap_servers=…",
     )
+
+
+def schemas_of(spec: PipelineSpec) -> SchemaOf | None:
+    """The schema registry that a pipeline's parsing asks; None where none is declared."""
+    return None if spec.parse.registry is None else SchemaRegistry(spec.parse.registry)
 
 
 def readers_of(source: SourceSpec, feeds: StreamFeeds) -> int:

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import field_validator, model_validator
 
+from telebeam.io.alerts.spec import AlertSinkSpec, CommandSinkSpec, check_sinks
 from telebeam.io.files.spec import FileSourceSpec
 from telebeam.io.influxdb.spec import InfluxSpec
 from telebeam.io.kafka.spec import KafkaSourceSpec
@@ -15,21 +16,19 @@ from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.pubsub.spec import PubSubSourceSpec
 from telebeam.io.streams.spec import TimeSpec
 from telebeam.transforms.aggregation.spec import WindowSpec
+from telebeam.transforms.anomaly.spec import DetectorSpec, check_names
+from telebeam.transforms.order import OrderSpec
 from telebeam.transforms.parsing.spec import ParseSpec
 from telebeam.transforms.quality.spec import QualitySpec
+from telebeam.transforms.rules.spec import RuleSpec, check_rules
 from telebeam.transforms.spec import Spec
 
 SourceKind = Literal["parquet", "jsonl", "csv", "kafka", "pubsub"]
 SOURCE_KINDS: tuple[SourceKind, ...] = get_args(SourceKind)
 STREAM_KINDS = frozenset({"kafka", "pubsub"})
 
-LATER_KEYS = frozenset({"devices", "anomalies", "rules", "sinks.alerts", "windows[].length", "windows[].session_gap"})
+LATER_KEYS = frozenset({"devices"})
 """Keys that the format keeps for detectors and alerts: named as absent, not taken for slips of the pen."""
-LATER_VALUES = {
-    "sinks.influxdb.write[]": frozenset({"scores", "alerts"}),
-    "sinks.influxdb.measurements.NAME": frozenset({"scores", "alerts"}),
-}
-"""Setting → values kept in the same way."""
 
 
 class SourceSpec(Spec):
@@ -98,6 +97,16 @@ class SinksSpec(Spec):
     """A data lake of Parquet files: readings, windows, rejects and quality."""
     influxdb: InfluxSpec | None = None
     """An InfluxDB 2 bucket for dashboards."""
+    alerts: tuple[AlertSinkSpec, ...] = ()
+    """Where a streaming job sends alerts; a batch job files them and sends none."""
+    commands: tuple[CommandSinkSpec, ...] = ()
+    """Where a streaming job sends the commands that rules give."""
+
+    @field_validator("alerts", "commands")
+    @classmethod
+    def _each_once(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        check_sinks(value)
+        return value
 
     @model_validator(mode="after")
     def _at_least_one(self) -> SinksSpec:
@@ -119,6 +128,10 @@ class PipelineSpec(Spec):
     """What counts as a good reading."""
     windows: tuple[WindowSpec, ...] = (WindowSpec(every=timedelta(minutes=1)),)
     """Which windows are computed; none for an empty list."""
+    anomalies: tuple[DetectorSpec, ...] = ()
+    """What scores readings; see docs/anomalies.md."""
+    rules: tuple[RuleSpec, ...] = ()
+    """What raises alerts; see docs/rules.md."""
     sinks: SinksSpec
     """Where results go."""
     time: TimeSpec = TimeSpec()
@@ -132,6 +145,22 @@ class PipelineSpec(Spec):
                 "add sinks: {lake: {path: lake}}; InfluxDB may stand beside it",
             )
         return self
+
+    @model_validator(mode="after")
+    def _rules_fit(self) -> PipelineSpec:
+        check_names(self.anomalies)
+        check_rules(self.rules, [spec.label for spec in self.anomalies])
+        if (self.anomalies or self.rules) and self.sinks.lake is None:
+            raise ValueError(
+                "anomalies and rules need sinks.lake: readings are put in order there",
+                "add sinks: {lake: {path: lake}}; InfluxDB may stand beside it",
+            )
+        return self
+
+    @property
+    def order(self) -> OrderSpec | None:
+        """What is done in the order of event time, where anything is."""
+        return OrderSpec(self.pipeline, self.anomalies, self.rules) if self.anomalies or self.rules else None
 
     @property
     def stream_lake(self) -> LakeSpec:

@@ -24,12 +24,12 @@ from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.streams.job import StreamJob, drain, ended_readers
 from telebeam.io.streams.journal import Counts, journals
 from telebeam.io.streams.outstanding import outstanding
-from telebeam.pipelines.batch import Balance, Outcome, readable
+from telebeam.pipelines.batch import Balance, Outcome, made_of, readable
 from telebeam.pipelines.graph import build_stream
 from telebeam.pipelines.preflight import check_influx_for_stream, check_lake
 from telebeam.pipelines.runners import RunnerChoice, pipeline_options
 from telebeam.pipelines.runtimes.engines import engine
-from telebeam.pipelines.sources import feeds_of, lag_of, readers_of
+from telebeam.pipelines.sources import feeds_of, lag_of, readers_of, schemas_of
 from telebeam.pipelines.spec import PipelineSpec
 from telebeam.pipelines.status import StatusLine
 from telebeam.transforms.checking import Checks
@@ -58,11 +58,14 @@ def stream_job(spec: PipelineSpec, readers: int) -> StreamJob:
         run=uuid.uuid4().hex,
         feeds=feeds_of(spec),
         readers=readers,
-        checks=Checks(spec.parse, spec.quality),
+        checks=Checks(spec.parse, spec.quality, schemas_of(spec)),
         windows=spec.windows,
         lake=_in_full(spec.stream_lake),
         influx=spec.sinks.influxdb,
         time=spec.time,
+        order=spec.order,
+        alerts=spec.sinks.alerts,
+        commands=spec.sinks.commands,
     )
 
 
@@ -138,6 +141,7 @@ def _outcome(choice: RunnerChoice, run: _Run) -> Outcome:
         local.get("windows", 0),
         local.get("points", 0),
         local.get("refused_points", 0),
+        made_of(local),
     )
 
 
@@ -193,7 +197,7 @@ def _is_done(end: Future[Any], seconds: float) -> bool:
 def _wait_for_stages(job: StreamJob, root: storage.Location, end: Future[Any], told: threading.Event) -> None:
     """Waits until the windows of a read that is through are computed, and InfluxDB has its points."""
     while not _is_done(end, GRACE_SECONDS) and not told.is_set():
-        if not any(outstanding(root, job.pipeline, job.lengths)):
+        if not any(outstanding(root, job.pipeline, job.lengths, in_order=job.order is not None)):
             return
 
 

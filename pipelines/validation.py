@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from telebeam.pipelines.problems import Problem, did_you_mean, dotted, nearest, show, show_kind
 from telebeam.pipelines.settings import describe_settings, keys_below, pattern_of, setting_at
-from telebeam.pipelines.spec import LATER_KEYS, LATER_VALUES, PipelineSpec
+from telebeam.pipelines.spec import LATER_KEYS, PipelineSpec
 from telebeam.pipelines.yaml_lines import Node
 from telebeam.transforms.spec import parse_duration
 
@@ -78,7 +78,10 @@ def _problem(detail: Any, root: Node) -> Problem:
 
 
 def _path(detail: Any) -> _Path:
-    return tuple(part for part in detail["loc"] if part != "[key]")
+    """Where in the configuration; without the name of the kind that pydantic puts behind an entry of several kinds."""
+    loc = tuple(part for part in detail["loc"] if part != "[key]")
+    is_kind = len(loc) > 2 and loc[0] == "anomalies" and isinstance(loc[1], int)
+    return (*loc[:2], *loc[3:]) if is_kind else loc
 
 
 def _about(path: _Path) -> str:
@@ -99,17 +102,10 @@ def _unknown_key(path: _Path, root: Node) -> Problem:
 
 def _unknown_value(path: _Path, found: Any, root: Node) -> Problem:
     place, key = root.place_of(path), dotted(path)
-    if isinstance(found, str) and found in LATER_VALUES.get(_value_pattern(path), ()):
-        return Problem(place, key, f"{show(found)} {NOT_YET}", "leave it out")
     setting = setting_at(path) or setting_at(path[:-1])
     choices = setting.choices if setting else ()
     hint = did_you_mean(found, choices) if isinstance(found, str) else ""
     return Problem(place, key, f"found {show(found)}; expected {_one_of(choices)}", hint)
-
-
-def _value_pattern(path: _Path) -> str:
-    """The pattern of a list's entry or of a mapping's name, which are no settings of their own."""
-    return f"{pattern_of(path[:-1])}{'[]' if isinstance(path[-1], int) else '.NAME'}"
 
 
 def _one_of(words: Any) -> str:

@@ -6,6 +6,9 @@
 ``rejects``               records and values refused, by any stage
 ``late``                  readings, among the others, that came after their windows had closed for good
 ``windows``               windows computed
+``scores``                scores filed, one for each reading and detector
+``alerts``                changes of alerts: firing or resolved
+``commands``              commands that rules gave
 ``points``                points that InfluxDB took
 ``refused_points``        points that InfluxDB refused or that can't be written as one
 ========================  =========================================================================
@@ -21,7 +24,9 @@ from apache_beam.metrics.metricbase import MetricName
 from apache_beam.runners.runner import PipelineResult
 
 NAMESPACE = "telebeam"
-NAMES = ("rows_in", "readings", "rejects", "late", "windows", "points", "refused_points")
+NAMES = (
+    "rows_in", "readings", "rejects", "late", "windows", "scores", "alerts", "commands", "points", "refused_points",
+)  # fmt: skip
 
 
 class _Tally:

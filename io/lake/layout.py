@@ -9,6 +9,9 @@ import hashlib
 import re
 from datetime import UTC, datetime, timedelta
 
+from telebeam.transforms.aggregation.sessions import Sessions
+from telebeam.transforms.aggregation.spec import WindowSpec
+
 HOUR = 3_600_000_000
 """An hour, in µs."""
 
@@ -16,6 +19,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PLAIN = re.compile(r"[^A-Za-z0-9_.-]+")
 _SECOND = 1_000_000
 _STREAMED = re.compile(r"-p\d{4,}-o\d{12,}-s(\d{4})-(\d{4})\.parquet")
+_STEPS = re.compile(r"-t(\d{4})-(\d{4})\.parquet")
 _LIVE_WINDOWS = re.compile(r"-w(\d{4})-(\d{4})-[0-9a-f]{12}\.parquet")
 
 
@@ -59,6 +63,17 @@ def hours_of_windows(first: int, last: int, seconds: int) -> range:
     return range((first - first % length) // HOUR, (last - last % length) // HOUR + 1)
 
 
+def hours_of(window: WindowSpec, first: int, last: int) -> list[int]:
+    """The hours in which windows of a kind may start that hold events from ``first`` to ``last``, both in µs."""
+    windowing = window.windowing
+    if isinstance(windowing, Sessions):
+        begin, end = windowing.floor_of(first), windowing.floor_of(last) + windowing.block
+        return list(range(begin // HOUR, -(-end // HOUR)))
+    begin, end = windowing.starts_touched(first, last + 1)
+    hours = range(begin // HOUR, (end - 1) // HOUR + 1)
+    return [hour for hour in hours if len(windowing.starts(max(begin, hour * HOUR), min(end, (hour + 1) * HOUR)))]
+
+
 def stream_file(pipeline: str, stream: str, number: int, offset: int, hour: int, first: int, last: int) -> str:
     """A file name's stem for readings of a stream's partition: where they begin, and their seconds of the hour.
 
@@ -95,6 +110,16 @@ def live_windows_file(pipeline: str, hour: int, first: int, last: int, digest: s
     return f"{pipeline}-w{begin:04d}-{end:04d}-{digest}"
 
 
+def step_file(pipeline: str, hour: int, first: int, last: int) -> str:
+    """A file name's stem for what is made in order of some seconds; arguments as of :func:`stream_file`.
+
+    >>> step_file("fleet", 0, 720_000_000, 729_999_999)
+    'fleet-t0720-0729'
+    """
+    begin, end = ((instant - hour * HOUR) // _SECOND for instant in (first, last))
+    return f"{pipeline}-t{begin:04d}-{end:04d}"
+
+
 def seconds_of(path: str) -> tuple[int, int] | None:
     """The first and the last instant that a file may hold, by the seconds in its name, in µs since the epoch.
 
@@ -104,7 +129,7 @@ def seconds_of(path: str) -> tuple[int, int] | None:
     Returns:
         None for a name without seconds, such as a batch job's: look into the file.
     """
-    found = _STREAMED.search(path) or _LIVE_WINDOWS.search(path)
+    found = _STREAMED.search(path) or _LIVE_WINDOWS.search(path) or _STEPS.search(path)
     if found is None or found.end() != len(path):
         return None
     begin, end = (int(second) for second in found.groups())

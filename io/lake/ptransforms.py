@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +10,18 @@ import apache_beam as beam
 import pyarrow as pa
 
 from telebeam.io import storage
-from telebeam.io.lake.layout import hours_of_windows
+from telebeam.io.lake.in_order import replay
+from telebeam.io.lake.layout import HOUR, hours_of
 from telebeam.io.lake.parquet import open_parquet, row_groups
-from telebeam.io.lake.recompute import recompute_windows
+from telebeam.io.lake.recompute import recompute_together
+from telebeam.io.lake.scored import whole_readings
 from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.lake.writer import LakeFile, LakeWriter
 from telebeam.transforms import coders  # noqa: F401 - registers the coder of RecordBatches
+from telebeam.transforms.aggregation.sessions import Sessions
 from telebeam.transforms.aggregation.spec import WindowSpec
 from telebeam.transforms.metrics import measured
+from telebeam.transforms.order import OrderSpec
 from telebeam.transforms.schema import DATASETS, in_flight
 
 FileTuple = tuple[str, str, int, int, int]
@@ -79,6 +83,9 @@ def _plain(file: LakeFile) -> FileTuple:
 class RecomputeWindows(beam.PTransform):
     """Computes the windows that some readings files touch, from all readings of the lake; gives their files' tuples.
 
+    Readings are read once for all windows of at most an hour, once for all that are longer, and once for each kind of
+    sessions.
+
     In: the tuples of :class:`WriteToLake` for readings, bounded.  The windows' files are replaced.  Nothing is late:
     every reading of the lake counts.  Through the shuffle go hours, not readings.
 
@@ -86,7 +93,7 @@ class RecomputeWindows(beam.PTransform):
 
     Args:
         spec: The lake.
-        windows: Their lengths.
+        windows: Their kinds.
     """
 
     spec: LakeSpec
@@ -94,27 +101,90 @@ class RecomputeWindows(beam.PTransform):
 
     def expand(self, files: beam.PCollection) -> beam.PCollection:
         """The windows' files."""
-        lengths = [window.seconds for window in self.windows]
         return (
             files
-            | "Hours" >> beam.FlatMap(_touched, lengths).with_output_types(tuple[int, int])
+            | "Hours" >> beam.FlatMap(_touched, self.windows).with_output_types(tuple[Together, tuple[int, int]])
             | "Distinct" >> beam.Distinct()
-            | "SpreadHours" >> beam.Reshuffle()
-            | "Compute" >> beam.FlatMap(_compute, self.spec).with_output_types(FileTuple)
+            | "SpreadHours" >> beam.GroupByKey()
+            | "Compute" >> beam.FlatMap(_compute, self.windows, self.spec).with_output_types(FileTuple)
         )
 
 
-def _touched(file: FileTuple, lengths: list[int]) -> Iterator[tuple[int, int]]:
+Together = tuple[int, int, int]
+"""(which windows, of which gap if they are sessions, when): what is computed together reads its readings once."""
+_DAY_HOURS = 24
+_NEAR, _FAR, _SESSIONS = range(3)
+
+
+def _touched(file: FileTuple, windows: tuple[WindowSpec, ...]) -> Iterator[tuple[Together, tuple[int, int]]]:
+    """(what is computed together, (place of the windows, hour)) for each hour of windows that a file touches."""
     _, _, _, first, last = file
-    for seconds in lengths:
-        for hour in hours_of_windows(first, last, seconds):
-            yield seconds, hour
+    for place, window in enumerate(windows):
+        for hour in hours_of(window, first, last):
+            yield _together(window, hour), (place, hour)
 
 
-def _compute(key: tuple[int, int], spec: LakeSpec) -> Iterator[FileTuple]:
-    file = recompute_windows(spec, *key)
-    if file is not None:
+def _together(window: WindowSpec, hour: int) -> Together:
+    """Windows up to an hour go with the others that start in their hour, longer ones with those of their day."""
+    windowing = window.windowing
+    if isinstance(windowing, Sessions):
+        return _SESSIONS, window.seconds, hour * HOUR // windowing.block
+    if windowing.length <= HOUR:
+        return _NEAR, 0, hour
+    return _FAR, 0, hour // _DAY_HOURS
+
+
+def _compute(
+    keyed: tuple[Together, Iterable[tuple[int, int]]], windows: tuple[WindowSpec, ...], spec: LakeSpec
+) -> Iterator[FileTuple]:
+    hours: dict[WindowSpec, list[int]] = {}
+    for place, hour in sorted(keyed[1]):
+        hours.setdefault(windows[place], []).append(hour)
+    for file in recompute_together(spec, hours):
         measured("windows", file.rows)
+        yield _plain(file)
+
+
+@dataclass
+class ScoreHours(beam.PTransform):
+    """Scores the hours that some readings files touch, in order; gives the tuples of the files made.
+
+    In: the tuples of :class:`WriteToLake` for readings, bounded.  One worker goes from the first hour to the last, for
+    each begins with what the one before has learned.  Nothing is late: every reading of the lake counts.
+
+    Metrics: ``scores``, ``alerts``, ``commands``.
+
+    Args:
+        spec: The lake.
+        order: What is done.
+    """
+
+    spec: LakeSpec
+    order: OrderSpec
+
+    def expand(self, files: beam.PCollection) -> beam.PCollection:
+        """The files of scores, alerts and commands."""
+        return (
+            files
+            | "Times" >> beam.Map(_times).with_output_types(tuple[int, int])
+            | "FirstAndLast" >> beam.CombineGlobally(_first_and_last).without_defaults()
+            | "ScoreHours" >> beam.FlatMap(_score, self.spec, self.order).with_output_types(FileTuple)
+        )
+
+
+def _times(file: FileTuple) -> tuple[int, int]:
+    _, _, _, first, last = file
+    return first, last
+
+
+def _first_and_last(times: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    firsts, lasts = zip(*times, strict=True)
+    return min(firsts), max(lasts)
+
+
+def _score(times: tuple[int, int], spec: LakeSpec, order: OrderSpec) -> Iterator[FileTuple]:
+    for file in replay(spec, order, times[0] // HOUR, times[1] // HOUR):
+        measured(file.dataset, file.rows)
         yield _plain(file)
 
 
@@ -142,4 +212,5 @@ def _read_back(file: FileTuple, spec: LakeSpec) -> Iterator[Any]:
     schema = in_flight(DATASETS[dataset])
     texts = [field.name for field in schema if pa.types.is_dictionary(field.type)]
     with open_parquet(storage.locate(spec.path), path, texts) as parquet:
-        yield from row_groups(parquet, range(parquet.metadata.num_row_groups), schema.names, path)
+        batches = row_groups(parquet, range(parquet.metadata.num_row_groups), schema.names, path)
+        yield from whole_readings(batches) if dataset == "scores" else batches

@@ -18,6 +18,7 @@ import pyarrow.dataset as ds
 
 from telebeam.io.lake.layout import hour_of
 from telebeam.io.lake.parquet import DAMAGED, UNREADABLE
+from telebeam.io.lake.writer import TIME_OF
 from telebeam.io.storage import files_below, locate, shown
 from telebeam.transforms.errors import ConfigurationError, SourceError
 from telebeam.transforms.ordering import rank, sort_order
@@ -26,7 +27,6 @@ from telebeam.transforms.schema import DATASETS, SERIES
 if TYPE_CHECKING:
     import duckdb
 
-_TIME = {"readings": "timestamp", "windows": "window_start", "rejects": "rejected_at", "quality": "last_timestamp"}
 _MOMENT = pa.timestamp("us", "UTC")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WINDOW = (*SERIES, "window_start")
@@ -72,17 +72,42 @@ class Lake:
         devices: Sequence[str] | None = None,
         columns: Sequence[str] | None = None,
     ) -> pa.Table:
-        """Windows of a length that start in [start, end): of each series and window the highest revision."""
+        """Windows of a length that start in [start, end): of each series and window the highest revision.
+
+        Args:
+            seconds: As in ``window_seconds``: the length, or for sessions the gap below zero.
+            start: Aware; without it, from the first on.
+            end: Aware; without it, to the last.
+            devices: All unless told; groups of devices are devices here, such as ``*``.
+            columns: All unless told.
+        """
         wanted = list(columns) if columns is not None else DATASETS["windows"].names
         needed = list(dict.fromkeys([*wanted, *_WINDOW, *_RANK]))
         files = self._files(f"windows/window_seconds={seconds}", start, end)
         table = self._read("windows", start, end, devices, needed, files)
         has_revisions = len({path.rpartition("/")[0] for path in files}) < len(files)
-        return (_latest(table) if has_revisions else table).select(wanted)
+        table = _latest(table) if has_revisions else table
+        if seconds < 0:  # a session that has become a part of another one has a last row without readings
+            table = table.filter(pc.greater(table["count"], 0))
+        return table.select(wanted)
 
     def rejects(self, start: datetime | None = None, end: datetime | None = None) -> pa.Table:
         """Rejects of [start, end) by when they were rejected."""
         return self._read("rejects", start, end, None, None)
+
+    def scores(
+        self, start: datetime | None = None, end: datetime | None = None, *, devices: Sequence[str] | None = None
+    ) -> pa.Table:
+        """What detectors say of the readings of [start, end)."""
+        return self._read("scores", start, end, devices, None)
+
+    def alerts(self, start: datetime | None = None, end: datetime | None = None) -> pa.Table:
+        """Changes of alerts in [start, end)."""
+        return self._read("alerts", start, end, None, None)
+
+    def commands(self, start: datetime | None = None, end: datetime | None = None) -> pa.Table:
+        """Commands that rules gave in [start, end)."""
+        return self._read("commands", start, end, None, None)
 
     def quality(self, pipeline: str | None = None) -> pa.Table:
         """Quality reports, of one pipeline or of all."""
@@ -165,7 +190,7 @@ def _may_hold(path: str, start: datetime | None, end: datetime | None) -> bool:
 
 
 def _filter(name: str, start: datetime | None, end: datetime | None, devices: Sequence[str] | None) -> Any:
-    time = ds.field(_TIME[name])
+    time = ds.field(TIME_OF[name])
     conditions = []
     if start is not None:
         conditions.append(time >= pa.scalar(_micros(start), _MOMENT))
@@ -196,7 +221,8 @@ def _view(root: str, name: str) -> str:
     same = " and ".join(f"w.{key} is not distinct from n.{key}" for key in keys)
     # Most lakes have no revisions: then the inner query reads statistics alone.
     newest = f"select {', '.join(keys)}, max(revision) as revision from {files} where revision > 0 group by all"  # noqa: S608 - our names
-    return f"select w.* from {files} as w anti join ({newest}) as n on {same} and w.revision < n.revision"  # noqa: S608
+    latest = f"select w.* from {files} as w anti join ({newest}) as n on {same} and w.revision < n.revision"  # noqa: S608
+    return f"{latest} where w.count > 0"  # a session that has become a part of another one has no readings
 
 
 def _latest(table: pa.Table) -> pa.Table:

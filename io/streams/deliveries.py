@@ -177,9 +177,10 @@ class Deliveries:
         if isinstance(told, WindowsOwed):
             done = self._receipt.windows.get(told.seconds, _NOTHING)
             place = bisect_right(told.owed, done, key=attrgetter("sequence"))
-            if "windows" in self._spec.write and place < len(told.owed):
-                first = told.owed[place]
-                due.append(_Due("windows", told.seconds, first.sequence, (first.path,)))
+            for file in told.owed[place : place + 1]:
+                dataset: Any = file.path.partition("/")[0]  # scores and alerts come by the same way as windows
+                if dataset in self._spec.write:
+                    due.append(_Due(dataset, told.seconds, file.sequence, (file.path,)))
             return due
         for part in told.partitions if "readings" in self._spec.write else ():
             done = self._receipt.readings.get(part.name, _NOTHING)
@@ -190,7 +191,7 @@ class Deliveries:
 
     def _receive(self, due: _Due) -> None:
         now = InfluxReceipt(readings={str(due.queue): due.end})
-        if due.dataset == "windows":
+        if due.dataset != "readings":
             now = InfluxReceipt(windows={int(due.queue): due.end})
         with self._turn:
             self._receipt = _merged(self._receipt, now)

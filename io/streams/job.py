@@ -9,6 +9,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from telebeam.io import storage
+from telebeam.io.alerts.spec import AlertSinkSpec, CommandSinkSpec
 from telebeam.io.influxdb.spec import InfluxSpec
 from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.streams.feed import Feed
@@ -18,6 +19,7 @@ from telebeam.transforms.aggregation.spec import WindowSpec
 from telebeam.transforms.checking import Checks
 from telebeam.transforms.errors import SourceError
 from telebeam.transforms.lateness import Lateness, lateness_of
+from telebeam.transforms.order import OrderSpec
 
 
 class Feeds(Protocol):
@@ -41,6 +43,9 @@ class StreamJob:
         lake: Where everything goes first.
         influx: InfluxDB, where it is a sink.
         time: When time is over.
+        order: What is done in the order of event time, where anything is.
+        alerts: Where alerts are sent.
+        commands: Where commands are sent.
     """
 
     pipeline: str
@@ -52,6 +57,9 @@ class StreamJob:
     lake: LakeSpec
     influx: InfluxSpec | None
     time: TimeSpec
+    order: OrderSpec | None = None
+    alerts: tuple[AlertSinkSpec, ...] = ()
+    commands: tuple[CommandSinkSpec, ...] = ()
 
     @property
     def lengths(self) -> list[int]:
@@ -59,10 +67,14 @@ class StreamJob:
         return [window.seconds for window in self.windows]
 
     @property
+    def touches(self) -> dict[int, int]:
+        """Window length in seconds → the width in µs of the stretches by which readers say what they touched."""
+        return {window.seconds: window.touches for window in self.windows}
+
+    @property
     def lateness(self) -> Lateness:
         """What is too late."""
-        windows = [(window.seconds, window.allowed_lateness.total_seconds()) for window in self.windows]
-        return lateness_of(windows, self.time.max_out_of_orderness.total_seconds())
+        return lateness_of(self.windows, self.time.max_out_of_orderness.total_seconds())
 
     def influx_takes(self, dataset: str) -> bool:
         """Whether InfluxDB is to have a dataset."""

@@ -41,6 +41,9 @@ class PartitionNotice(msgspec.Struct, frozen=True):
     touched: dict[int, tuple[Interval, ...]] = {}
     """Window length in seconds → where windows wait to be computed or computed again."""
     owed: tuple[Owed, ...] = ()
+    offsets: dict[int, tuple[int, ...]] = {}
+    """A key of ``touched`` → of each of its intervals, the offset below which the records are that touched it.  Where
+    there are none, any record may have."""
 
     @property
     def partition(self) -> Partition:
@@ -81,6 +84,10 @@ class Notice(msgspec.Struct, frozen=True):
         return msgspec.json.decode(data, type=Notice)
 
 
+IN_ORDER = 0
+"""In place of a windows' length: what is made in order, scores, alerts and commands."""
+
+
 class OwedWindows(msgspec.Struct, frozen=True, array_like=True):
     """A file of windows that InfluxDB does not have yet."""
 
@@ -94,7 +101,7 @@ class WindowsOwed(msgspec.Struct, frozen=True):
     """What the stage that keeps the windows of a length says: all files that InfluxDB does not have yet."""
 
     seconds: int
-    """The windows' length."""
+    """The windows' length, or :data:`IN_ORDER`."""
     owed: tuple[OwedWindows, ...]
     """In the order in which they are to be delivered."""
 

@@ -37,6 +37,11 @@ def windows_path(pipeline: str, seconds: int) -> str:
     return f"_commits/receipts/{pipeline}/windows-{seconds}.json"
 
 
+def order_path(pipeline: str) -> str:
+    """Where the receipt of what is made in order stands."""
+    return f"_commits/receipts/{pipeline}/order.json"
+
+
 def influxdb_path(pipeline: str) -> str:
     """Where InfluxDB's receipt stands."""
     return f"_commits/receipts/{pipeline}/influxdb.json"

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from telebeam.io.lake.live_windows import LiveWindows, Settled
 from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.streams.notices import Heard, Notice, WindowsOwed
+from telebeam.io.streams.shared import Shared, with_notice
 from telebeam.transforms import coders  # noqa: F401 - registers the coder of RecordBatches
 from telebeam.transforms.aggregation.spec import WindowSpec
 from telebeam.transforms.errors import SinkError, SourceError
@@ -32,7 +33,6 @@ _REST = 4.0
 """How many times as long as they took early windows are left alone: each time they are read from their beginning."""
 
 _logger = logging.getLogger(__name__)
-_heard_list = msgspec.json.Decoder(list[Notice])
 
 
 @dataclass
@@ -93,10 +93,14 @@ def _by_length(data: bytes, windows: tuple[WindowSpec, ...]) -> Iterator[tuple[i
     notice = Notice.decode(data)
     for seconds in (window.seconds for window in windows):
         parts = tuple(
-            replace(part, touched={seconds: part.touched[seconds]} if seconds in part.touched else {}, owed=())
+            replace(part, touched=_only(part.touched, seconds), offsets=_only(part.offsets, seconds), owed=())
             for part in notice.partitions
         )
         yield seconds, replace(notice, partitions=parts).encode()
+
+
+def _only(found: dict[int, Any], seconds: int) -> dict[int, Any]:
+    return {seconds: found[seconds]} if seconds in found else {}
 
 
 class _Keep(beam.DoFn):
@@ -137,53 +141,13 @@ class _Keep(beam.DoFn):
         return self._keepers[seconds]
 
 
-class _Shared:
-    """What the instances of a stage in this process have heard of a length; one of them works on it at a time.
-
-    A runner owes this to stages with state.  Prism 2.77 was seen to run bundles of one key side by side when notices
-    come faster than they are worked on: each with the state of before, so that none had heard all readers, and two
-    filed the same windows with the same revision.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._heard = Heard()
-
-    def __enter__(self) -> _Shared:
-        self._lock.acquire()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-    def with_all(self, heard: Heard) -> Heard:
-        """What was heard here or there: of each reader the notice that reaches furthest."""
-        for reader, notice in self._heard.notices.items():
-            if reader not in heard.notices or _reach(notice) > _reach(heard.notices[reader]):
-                heard.hear(notice)
-        self._heard = heard
-        return heard
-
-
-def _reach(notice: Notice) -> tuple[int, int]:
-    return notice.clock, sum(part.next for part in notice.partitions)
-
-
 _GUARD = threading.Lock()
-_SHARED: dict[tuple[str, int], _Shared] = {}
+_SHARED: dict[tuple[str, int], Shared] = {}
 
 
-def _shared(stage: str, seconds: int) -> _Shared:
+def _shared(stage: str, seconds: int) -> Shared:
     with _GUARD:
-        return _SHARED.setdefault((stage, seconds), _Shared())
-
-
-def with_notice(former: bytes | None, data: bytes) -> Heard:
-    """What was heard before, as JSON, and one more notice."""
-    heard = Heard()
-    for notice in (*(_heard_list.decode(former) if former else ()), Notice.decode(data)):
-        heard.hear(notice)
-    return heard
+        return _SHARED.setdefault((stage, seconds), Shared())
 
 
 class Keeper:

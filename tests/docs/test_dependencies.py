@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-GROUPS = ("What every installation gets", "kafka", "pubsub", "dataflow", "analyst", "dev")
+GROUPS = (
+    "What every installation gets", "kafka", "pubsub", "dataflow", "ml", "formats", "devices", "analyst", "dev",
+)  # fmt: skip
 
 
 def required(root: Path) -> dict[str, list[str]]:

@@ -63,7 +63,7 @@ def test_json_is_one_object_on_stdout_and_nothing_else(telebeam: Callable[..., S
     (summary,) = objects(said.out)
     assert said.code == 0
     assert summary["balance"] == {"in": 300, "readings": 300, "rejects": 0, "duplicates": 0, "late": 0}
-    assert set(summary) == {"pipeline", "runner", "seconds", "balance", "windows", "points", "refused_points"}
+    assert set(summary) == {"pipeline", "runner", "seconds", "balance", "windows", "made", "points", "refused_points"}
 
 
 def test_progress_is_json_lines_whose_last_one_has_the_whole(telebeam: Callable[..., Said], good: Job):

@@ -13,5 +13,7 @@ def test_every_setting_is_found_by_its_path():
     assert setting_at(("quality", "nothing")) is None
 
 
-def test_the_token_alone_is_a_secret():
-    assert [setting.key for setting in describe_settings() if setting.secret] == ["sinks.influxdb.token"]
+def test_what_refers_to_a_secret_is_known_as_one():
+    assert [setting.key for setting in describe_settings() if setting.secret] == [
+        "sinks.influxdb.token", "sinks.alerts[].webhook.secret", "sinks.commands[].webhook.secret",
+    ]  # fmt: skip

@@ -1,0 +1,129 @@
+"""What scoring and rules remember of the readings so far, and where it is written down.
+
+``_commits/ordered/<pipeline>/<edge in seconds>-<fingerprint>.rules`` and ``….scores``.  The first is written first: a
+past whose scores are there is whole.  It may be lost: it follows from the readings, at the price of reading them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from telebeam.io import storage
+from telebeam.io.lake.layout import HOUR
+from telebeam.io.lake.steps import NEEDED
+from telebeam.transforms.anomaly.kernel import Scorer
+from telebeam.transforms.order import OrderSpec
+from telebeam.transforms.rules.kernel import RuleBook
+from telebeam.transforms.schema import READINGS_IN_FLIGHT, SCORES_IN_FLIGHT
+
+_KEPT = 4
+"""Pasts that are kept of a pipeline."""
+_SECOND = 1_000_000
+_NAME = re.compile(r"/(\d{1,12})-([0-9a-f]{12})\.scores$")
+
+
+NO_READINGS = pa.RecordBatch.from_pylist([], schema=pa.schema([READINGS_IN_FLIGHT.field(name) for name in NEEDED]))
+NO_SCORES = pa.RecordBatch.from_pylist([], schema=SCORES_IN_FLIGHT)
+
+
+class Made(NamedTuple):
+    """What a stretch of time gave."""
+
+    scores: pa.RecordBatch
+    alerts: pa.RecordBatch
+    commands: pa.RecordBatch
+    tagged: dict[str, pa.RecordBatch]
+    """Tag → the readings that a rule gave it."""
+
+
+class Past:
+    """Scorer and rule book with what they remember; moves forward in event time.
+
+    Args:
+        spec: What is done.
+        edge: Where time stands, µs since 1970.
+        scorer: With its history, if not at its beginning.
+        book: The same of the rules.
+    """
+
+    def __init__(self, spec: OrderSpec, edge: int, scorer: Scorer | None = None, book: RuleBook | None = None) -> None:
+        self._spec = spec
+        self.edge = edge
+        self._scorer = scorer or Scorer(spec.detectors)
+        self._book = book or RuleBook(spec.rules)
+
+    def advance(self, readings: pa.RecordBatch, until: int) -> Made:
+        """Scores and alerts of the readings from the edge to another one, which is then the edge.
+
+        Args:
+            readings: All of them, with :data:`.steps.NEEDED`; none is earlier than the edge.
+            until: The later edge, in µs; not beyond the end of the hour in which the readings are.
+        """
+        scores = self._scorer.score(readings) if self._spec.detectors else None
+        found = self._book.evaluate(readings, scores, until)
+        self._pass(until)
+        return Made(NO_SCORES if scores is None else scores, found.alerts, found.commands, found.tagged)
+
+    def pass_time(self, until: int) -> Made:
+        """What falls due up to a later edge before which there is no reading."""
+        found = self._book.evaluate(NO_READINGS, NO_SCORES if self._spec.detectors else None, until)
+        self._pass(until)
+        return Made(NO_SCORES, found.alerts, found.commands, found.tagged)
+
+    def _pass(self, until: int) -> None:
+        if until // HOUR > self.edge // HOUR:
+            # At the edges of hours alone: when a silent series is forgotten must not depend on how time is cut.
+            self._scorer.expire(until - until % HOUR)
+        self.edge = until
+
+    def copy(self) -> Past:
+        """Another one that stands at the same edge."""
+        spec = self._spec
+        scorer = Scorer.restored(spec.detectors, self._scorer.history())
+        return Past(spec, self.edge, scorer, RuleBook.restored(spec.rules, self._book.state()))
+
+    def save(self, root: storage.Location) -> None:
+        """Writes it down, and takes older ones away.
+
+        Raises:
+            SinkError: The lake does not take it.
+        """
+        path = f"{_folder(self._spec.pipeline)}/{self.edge // _SECOND:012d}-{self._spec.fingerprint}"
+        storage.publish(root, f"{path}.rules", pa.py_buffer(self._book.state()))
+        storage.publish(root, f"{path}.scores", self._scorer.history())
+        for edge, old in _saved(root, self._spec)[:-_KEPT]:
+            if edge < self.edge:
+                storage.remove(root, f"{old}.scores")
+                storage.remove(root, f"{old}.rules")
+
+
+def resume(root: storage.Location, spec: OrderSpec, before: int) -> Past | None:
+    """The newest past at or before an instant that was written down for the same detectors and rules; None without one.
+
+    Raises:
+        SourceError: It is damaged, or can't be read.
+    """
+    for edge, path in reversed(_saved(root, spec)):
+        if edge <= before:
+            scores, rules = storage.read(root, f"{path}.scores"), storage.read(root, f"{path}.rules")
+            if scores is not None and rules is not None:
+                scorer = Scorer.restored(spec.detectors, scores)
+                return Past(spec, edge, scorer, RuleBook.restored(spec.rules, rules))
+    return None
+
+
+def _folder(pipeline: str) -> str:
+    return f"_commits/ordered/{pipeline}"
+
+
+def _saved(root: storage.Location, spec: OrderSpec) -> list[tuple[int, str]]:
+    """(edge in µs, path without ending) of the pasts of these detectors and rules, ascending."""
+    found = []
+    for path in storage.files_below(root, _folder(spec.pipeline), ".scores"):
+        match = _NAME.search(path)
+        if match is not None and match[2] == spec.fingerprint:
+            found.append((int(match[1]) * _SECOND, path.removesuffix(".scores")))
+    return sorted(found)
