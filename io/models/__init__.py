@@ -1,0 +1,1 @@
+"""Trained models in the lake: published in one step, checked when read, reloaded while a job runs."""
