@@ -12,7 +12,7 @@ import pyarrow as pa
 from telebeam.io import storage
 from telebeam.io.lake.layout import HOUR, hour_of
 from telebeam.io.lake.past import Past
-from telebeam.io.lake.steps import step_of, stretches
+from telebeam.io.lake.steps import needed_by, step_of, stretches
 from telebeam.pipelines.spec import PipelineSpec
 from telebeam.transforms.errors import ConfigurationError
 from telebeam.transforms.order import OrderSpec
@@ -71,7 +71,7 @@ def try_rules(
     order = OrderSpec(spec.pipeline, spec.anomalies, spec.rules)
     past = Past(order, step_of(span[0]))
     alerts, devices, rows = [], set[tuple[str, str]](), 0
-    for (_, until), readings in stretches(root, (step_of(span[0]), span[1]), late=True):
+    for (_, until), readings in stretches(root, (step_of(span[0]), span[1]), late=True, columns=needed_by(order)):
         made = past.pass_time(until) if readings is None else past.advance(readings, until)
         alerts.append(made.alerts)
         if readings is not None:

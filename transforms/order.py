@@ -24,6 +24,12 @@ class OrderSpec:
     rules: tuple[RuleSpec, ...]
 
     @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags that rules give to readings."""
+        found = (action.tag for rule in self.rules for action in rule.then if action.tag is not None)
+        return tuple(dict.fromkeys(found))
+
+    @property
     def fingerprint(self) -> str:
         """Twelve hexadecimal digits: what is remembered is of these detectors and rules and of no others."""
         said = [spec.model_dump_json() for spec in (*self.detectors, *self.rules)]

@@ -14,14 +14,15 @@ from telebeam.io.lake.layout import HOUR, partition, seconds_of, step_file
 from telebeam.io.lake.parquet import to_parquet
 from telebeam.io.lake.past import Made, Past, resume
 from telebeam.io.lake.spec import LakeSpec
-from telebeam.io.lake.steps import PIECE_ROWS, stretches
+from telebeam.io.lake.steps import PIECE_ROWS, needed_by, stretches
 from telebeam.io.lake.writer import SORTED_BY, LakeFile, times_of
 from telebeam.transforms.batches import canonical, rows_of
 from telebeam.transforms.order import OrderSpec
 from telebeam.transforms.ordering import sort_order
 from telebeam.transforms.schema import DATASETS, conform, in_flight
 
-DATASETS_IN_ORDER = ("scores", "alerts", "commands")
+TAGGED = "tagged"
+"""The folder of readings that rules hand on, by their tag."""
 _LOOK_BACK = 24 * HOUR
 """How much older than a batch job's first hour a past may be that the job goes on from."""
 
@@ -46,7 +47,7 @@ class OrderedFiles:
         """Files a file for each span that has rows, and takes away what else the pipeline has in these spans' hours.
 
         Args:
-            dataset: scores | alerts | commands.
+            dataset: scores | alerts | commands, or ``tagged/tag=NAME``.
             within: Files of other seconds stay.
             spans: Ascending and disjoint, each within an hour.
             rows: All of the spans, in any order.
@@ -57,10 +58,10 @@ class OrderedFiles:
         Raises:
             SinkError: The lake does not take them.
         """
-        plain = conform(rows, in_flight(DATASETS[dataset]))
-        order = sort_order(plain, SORTED_BY[dataset])
+        plain = conform(rows, in_flight(DATASETS[_kind(dataset)]))
+        order = sort_order(plain, SORTED_BY[_kind(dataset)])
         plain = plain if order is None else plain.take(pa.array(order))
-        times = times_of(plain, dataset)
+        times = times_of(plain, _kind(dataset))
         content = {
             self._path(dataset, span): rows_of(plain, (times >= span[0]) & (times < span[1]))
             for span in _with_rows(spans, times)
@@ -71,13 +72,13 @@ class OrderedFiles:
         return [file for path, part in content.items() if (file := self._publish(dataset, path, part)) is not None]
 
     def _publish(self, dataset: str, path: str, part: pa.RecordBatch) -> LakeFile | None:
-        buffer = to_parquet([canonical(part)], DATASETS[dataset], self._lake)
+        buffer = to_parquet([canonical(part)], DATASETS[_kind(dataset)], self._lake)
         digest = hashlib.blake2b(buffer, digest_size=16).digest()
         if self._digests.get(path) == digest:
             return None
         storage.publish(self._root, path, buffer)
         self._digests[path] = digest
-        times = times_of(part, dataset)
+        times = times_of(part, _kind(dataset))
         return LakeFile(dataset, path, part.num_rows, int(times.min()), int(times.max()))
 
     def forget(self, before: int) -> None:
@@ -97,6 +98,11 @@ class OrderedFiles:
                 if ours and path not in kept and seconds is not None and overlap(*seconds, [within]):
                     found.append(path)
         return found
+
+
+def _kind(dataset: str) -> str:
+    """Whose columns a dataset has."""
+    return "readings" if dataset.startswith(f"{TAGGED}/") else dataset
 
 
 def _end(path: str) -> int:
@@ -128,7 +134,8 @@ def file_made(files: OrderedFiles, since: int, until: int, made: Made, spans: Se
     """
     whole = [(since, until)] if since // HOUR == (until - 1) // HOUR else _hours_of(made, since, until)
     found = []
-    for dataset, rows in (("scores", made.scores), ("alerts", made.alerts), ("commands", made.commands)):
+    tagged = ((f"{TAGGED}/tag={tag}", rows) for tag, rows in made.tagged.items())
+    for dataset, rows in (("scores", made.scores), ("alerts", made.alerts), ("commands", made.commands), *tagged):
         found += files.replace(dataset, (since, until), spans or whole, rows)
     return found
 
@@ -165,7 +172,7 @@ def replay(
     files = OrderedFiles(lake, root, order.pipeline)
     past = past_at(root, order, first * HOUR, late=True, piece_rows=piece_rows)
     span = past.edge, (last + 1) * HOUR
-    for (since, until), readings in stretches(root, span, late=True, piece_rows=piece_rows):
+    for (since, until), readings in stretches(root, span, late=True, columns=needed_by(order), piece_rows=piece_rows):
         made = past.pass_time(until) if readings is None else past.advance(readings, until)
         yield from file_made(files, since, until, made)
     past.save(root)
@@ -189,6 +196,6 @@ def past_at(root: storage.Location, order: OrderSpec, begin: int, *, late: bool,
         return Past(order, begin)
     if past.edge < begin:
         span = past.edge, begin
-        for (_, until), readings in stretches(root, span, late=late, piece_rows=piece_rows):
+        for (_, until), readings in stretches(root, span, late=late, columns=needed_by(order), piece_rows=piece_rows):
             _ = past.pass_time(until) if readings is None else past.advance(readings, until)
     return past

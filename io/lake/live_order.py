@@ -18,7 +18,7 @@ from telebeam.io.lake.in_order import OrderedFiles, file_made, past_at
 from telebeam.io.lake.layout import HOUR, hour_of, seconds_of
 from telebeam.io.lake.past import Made, Past
 from telebeam.io.lake.spec import LakeSpec
-from telebeam.io.lake.steps import PIECE_ROWS, STEP, last_instant, silences, step_of, steps_of, stretches
+from telebeam.io.lake.steps import PIECE_ROWS, STEP, last_instant, needed_by, silences, step_of, steps_of, stretches
 from telebeam.io.lake.writer import LakeFile, times_of
 from telebeam.io.streams import receipts
 from telebeam.io.streams.notices import FOREVER, IN_ORDER, NEVER, Heard, OwedWindows
@@ -177,7 +177,9 @@ class LiveOrder:
     def _run(self, past: Past, until: int) -> list[tuple[list[LakeFile], Made]]:
         """Moves a past forward and files what it gives, a file for each step."""
         span, made = (past.edge, until), []
-        for (since, end), readings in stretches(self._root, span, late=False, piece_rows=self._piece_rows):
+        for (since, end), readings in stretches(
+            self._root, span, late=False, columns=needed_by(self._order), piece_rows=self._piece_rows
+        ):
             made.append(self._file(past, since, end, readings))
         for end in silences(past.edge, until):
             made.append(self._file(past, past.edge, end, None))

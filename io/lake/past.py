@@ -13,7 +13,6 @@ import pyarrow as pa
 
 from telebeam.io import storage
 from telebeam.io.lake.layout import HOUR
-from telebeam.io.lake.steps import NEEDED
 from telebeam.transforms.anomaly.kernel import Scorer
 from telebeam.transforms.order import OrderSpec
 from telebeam.transforms.rules.kernel import RuleBook
@@ -25,7 +24,7 @@ _SECOND = 1_000_000
 _NAME = re.compile(r"/(\d{1,12})-([0-9a-f]{12})\.scores$")
 
 
-NO_READINGS = pa.RecordBatch.from_pylist([], schema=pa.schema([READINGS_IN_FLIGHT.field(name) for name in NEEDED]))
+NO_READINGS = pa.RecordBatch.from_pylist([], schema=READINGS_IN_FLIGHT)
 NO_SCORES = pa.RecordBatch.from_pylist([], schema=SCORES_IN_FLIGHT)
 
 
@@ -59,7 +58,7 @@ class Past:
         """Scores and alerts of the readings from the edge to another one, which is then the edge.
 
         Args:
-            readings: All of them, with :data:`.steps.NEEDED`; none is earlier than the edge.
+            readings: All of them, with :func:`.steps.needed_by`; none is earlier than the edge.
             until: The later edge, in µs; not beyond the end of the hour in which the readings are.
         """
         scores = self._scorer.score(readings) if self._spec.detectors else None

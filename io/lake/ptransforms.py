@@ -20,7 +20,7 @@ from telebeam.io.lake.writer import LakeFile, LakeWriter
 from telebeam.transforms import coders  # noqa: F401 - registers the coder of RecordBatches
 from telebeam.transforms.aggregation.sessions import Sessions
 from telebeam.transforms.aggregation.spec import WindowSpec
-from telebeam.transforms.metrics import measured
+from telebeam.transforms.metrics import NAMES, measured
 from telebeam.transforms.order import OrderSpec
 from telebeam.transforms.schema import DATASETS, in_flight
 
@@ -184,7 +184,8 @@ def _first_and_last(times: Iterable[tuple[int, int]]) -> tuple[int, int]:
 
 def _score(times: tuple[int, int], spec: LakeSpec, order: OrderSpec) -> Iterator[FileTuple]:
     for file in replay(spec, order, times[0] // HOUR, times[1] // HOUR):
-        measured(file.dataset, file.rows)
+        if file.dataset in NAMES:
+            measured(file.dataset, file.rows)
         yield _plain(file)
 
 

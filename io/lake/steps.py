@@ -17,6 +17,7 @@ from telebeam.io.lake.layout import HOUR, hour_of, partition, seconds_of
 from telebeam.io.lake.parquet import DAMAGED, open_parquet, row_groups
 from telebeam.transforms.batches import concat, rows_of
 from telebeam.transforms.errors import SourceError
+from telebeam.transforms.order import OrderSpec
 from telebeam.transforms.schema import DICTIONARY, READINGS_IN_FLIGHT, SERIES, conform
 
 STEP = 10_000_000
@@ -28,6 +29,11 @@ _LONGEST_SILENCE = 40 * 24
 NEEDED = (
     *SERIES, "timestamp", "value", "quality_score", "is_late", "source", "source_partition", "source_offset",
 )  # fmt: skip
+
+
+def needed_by(order: OrderSpec) -> tuple[str, ...]:
+    """The columns of readings that are looked at, or all where a rule hands readings on."""
+    return tuple(READINGS_IN_FLIGHT.names) if order.tags else NEEDED
 
 
 class _Group(NamedTuple):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,6 +26,7 @@ from telebeam.transforms.batches import concat
 from telebeam.transforms.lateness import Lateness, lateness_of
 from telebeam.transforms.order import OrderSpec
 from telebeam.transforms.rules.spec import RuleSpec
+from telebeam.transforms.schema import READINGS
 from tests.io.lake.disks import DiedError, dying_after
 from tests.io.lake.streamed import MINUTE, Partition, at, heard
 from tests.transforms.aggregation.samples import HOUR, MIDNIGHT, fleet
@@ -213,3 +215,16 @@ def test_without_windows_a_step_waits_ten_minutes_for_stragglers_and_not_for_eve
     assert [path.name[:12] for path in (tmp_path / "_commits").rglob("*.scores")] == [
         f"{(MIDNIGHT + 10 * MINUTE) // 1_000_000:012d}"
     ]
+
+
+def test_readings_that_a_rule_tags_are_handed_on_in_a_dataset_of_their_own(tmp_path: Path):
+    lake = LakeSpec(path=str(tmp_path))
+    rule = RuleSpec.model_validate({"name": "odd", "when": {"above": 5}, "then": [{"tag": "to-look-at"}]})
+    Partition(lake).file(at(*map(float, range(10))))
+    hour = MIDNIGHT // HOUR
+    for _ in range(2):
+        list(replay(lake, OrderSpec("fleet", (), (rule,)), hour, hour))
+    (file,) = (tmp_path / "tagged" / "tag=to-look-at").rglob("*.parquet")
+    table = pq.read_table(file)
+    assert table.column("value").to_pylist() == [6.0, 7.0, 8.0, 9.0]
+    assert table.column_names == READINGS.names
