@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from influxdb_client import InfluxDBClient
 
+from telebeam.io.lake import Lake
 from telebeam.pipelines.cli import main
 from telebeam.transforms.schema import AGGREGATES
 from tests.pipelines.jobs import Job, check_balance, check_windows, job, json_lines, simulated, tree
@@ -87,6 +88,44 @@ def test_what_reads_back_is_the_lake(archive: Path, tmp_path: Path, settings: di
     assert outcome.points == made.readings().num_rows + made.windows().num_rows
     assert outcome.refused_points == 0
     assert stored(settings, influxdb.token) == expected(made)
+
+
+def test_scores_stand_in_the_points_of_their_readings_and_alerts_in_their_own(
+    tmp_path: Path, settings: dict[str, Any], influxdb: Any
+):
+    records = [
+        {
+            "device_id": f"device-{n % 3}", "timestamp": 1_767_225_600 + n, "sensor_type": "voltage",
+            "value": 90 if n == 80 else n % 7,
+        }
+        for n in range(120)
+    ]  # fmt: skip
+    made = job(
+        tmp_path, "jsonl", json_lines(tmp_path / "in.jsonl", records),
+        sinks=sinks(tmp_path, {**settings, "write": ["readings", "scores", "alerts"]}),
+        anomalies=[{"detector": "rolling_zscore", "last": 5}, {"detector": "ewma"}],
+        rules=[{"name": "high", "when": {"above": 50}}],
+    )  # fmt: skip
+    outcome = made.run()
+    assert outcome.made == {"scores": 240, "alerts": 2}
+    assert outcome.refused_points == 0
+    found = stored(settings, influxdb.token)
+    lake = Lake(str(made.lake))
+    highest: dict[Any, float] = {}
+    for row in lake.scores().to_pylist():
+        key = row["device_id"], row["timestamp"]
+        highest[key] = max(highest.get(key, 0.0), row["anomaly_score"])
+    scores = {
+        (dict(tags)["device_id"], time): value
+        for (measurement, tags, field, time), value in found.items()
+        if (measurement, field) == ("iot_measurements", "anomaly_score")
+    }
+    assert scores == highest
+    assert max(scores.values()) > 0.8
+    states = sorted(
+        dict(tags)["state"] for measurement, tags, field, _ in found if (measurement, field) == ("iot_alerts", "value")
+    )
+    assert states == sorted(row["state"] for row in lake.alerts().to_pylist())
 
 
 def test_a_job_without_a_lake_writes_the_same_points(
