@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from telebeam.io import storage
+from telebeam.io.alerts.senders import probe as probe_sink
 from telebeam.io.files.units import plan_units
 from telebeam.io.influxdb.client import probe
 from telebeam.io.influxdb.spec import InfluxSpec
@@ -41,6 +43,8 @@ def preflight(spec: PipelineSpec, choose: Callable[[], RunnerChoice]) -> list[Fi
         checks.append((f"lake {lake.path}", lambda: _lake(lake.path)))
     if influx is not None:
         checks.append((f"InfluxDB {influx.url}", lambda: _influx(influx)))
+    checks += [(f"alerts {sink.name}", partial(probe_sink, sink)) for sink in spec.sinks.alerts]
+    checks += [(f"commands {sink.name}", partial(probe_sink, sink)) for sink in spec.sinks.commands]
     return [_try(what, check) for what, check in checks]
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -79,10 +80,10 @@ def beam_rate(batch: pa.RecordBatch, rows: int) -> float:
     return rows / (time.process_time() - begun)
 
 
-def measure(total: int, beam_rows: int) -> dict[str, Any]:
+def measure(total: int, beam_rows: int, shapes: Mapping[str, tuple[int, int]] = SHAPES) -> dict[str, Any]:
     """Shape → detector → readings a second; Beam's own under ``beam_zscore``."""
     found: dict[str, Any] = {}
-    for shape, (series, each) in SHAPES.items():
+    for shape, (series, each) in shapes.items():
         batches = pieces(series, each, total)
         found[shape] = {detector: rate(detector, batches) for detector in DETECTORS}
     if beam_rows:

@@ -93,7 +93,9 @@ def with_models(detectors: Sequence[DetectorSpec], lake: str) -> tuple[DetectorS
         lake: The lake's path or URI.
     """
     wanted = sorted({spec.model for spec in detectors if isinstance(spec, TrainedModel)})
-    source = LakeModels(lake, tuple(wanted))
+    root = storage.locate(lake)
+    # A local path in full: it is the same in every worker's folder.
+    source = LakeModels(root.path if root.is_local else lake, tuple(wanted))
     return tuple(spec.scored_by(source) if isinstance(spec, TrainedModel) else spec for spec in detectors)
 
 

@@ -55,7 +55,7 @@ class ScoreAnomalies(beam.PTransform):
             batches
             | "Deal" >> deal
             | "ByShard" >> beam.GroupByKey()
-            | "Score" >> beam.MapTuple(_score, specs=self.specs).with_output_types(pa.RecordBatch)
+            | "Score" >> beam.Map(_score, self.specs).with_output_types(pa.RecordBatch)
         )
 
 
@@ -70,5 +70,6 @@ def _deal(batch: pa.RecordBatch, shards: int) -> Iterator[tuple[int, pa.RecordBa
         yield each, rows_of(readings, shard == each)
 
 
-def _score(_: int, batches: Iterable[pa.RecordBatch], specs: Sequence[DetectorSpec]) -> pa.RecordBatch:
+def _score(keyed: tuple[int, Iterable[pa.RecordBatch]], specs: Sequence[DetectorSpec]) -> pa.RecordBatch:
+    _, batches = keyed
     return Scorer(specs).score(concat(list(batches)))

@@ -49,5 +49,5 @@ def test_auto_finds_the_faults_of_a_fleet_and_raises_no_false_alarm(request: pyt
 
 
 def test_every_detector_has_a_speed():
-    found = measure(1, 0)
+    found = measure(1, 0, {"two": (2, 30)})
     assert all(rate > 0 for shape in found.values() for rate in shape.values())
