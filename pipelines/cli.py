@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from telebeam.io.models.source import check_models
 from telebeam.pipelines.extras import needing
 from telebeam.pipelines.rules_commands import rules_app
 from telebeam.pipelines.shell import Bar, Config, Json, Overrides, examples, load, moment, print_json, report_console
@@ -87,6 +88,8 @@ def run(
             from telebeam.pipelines.dataflow import check_dataflow, submit
 
         check_dataflow(spec, pipeline_options(choice))
+    if spec.sinks.lake is not None:
+        check_models(spec.anomalies, spec.sinks.lake.path)
     if dry_run:
         _say(f"{config} is fine; {choice.description} would run it")
         if as_json:

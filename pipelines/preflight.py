@@ -14,9 +14,11 @@ from telebeam.io.files.units import plan_units
 from telebeam.io.influxdb.client import probe
 from telebeam.io.influxdb.spec import InfluxSpec
 from telebeam.io.lake.parquet import open_parquet
+from telebeam.io.models.source import check_models
 from telebeam.pipelines.runners import RunnerChoice
 from telebeam.pipelines.sources import feeds_of, readers_of
 from telebeam.pipelines.spec import PipelineSpec
+from telebeam.transforms.anomaly.spec import TrainedModel
 from telebeam.transforms.errors import SinkError, SourceError, TelebeamError, UnreachableError
 from telebeam.transforms.parsing.table import missing_columns
 
@@ -41,6 +43,8 @@ def preflight(spec: PipelineSpec, choose: Callable[[], RunnerChoice]) -> list[Fi
     lake, influx = spec.sinks.lake, spec.sinks.influxdb
     if lake is not None:
         checks.append((f"lake {lake.path}", lambda: _lake(lake.path)))
+        if any(isinstance(each, TrainedModel) for each in spec.anomalies):
+            checks.append(("models", lambda: _models(spec, lake.path)))
     if influx is not None:
         checks.append((f"InfluxDB {influx.url}", lambda: _influx(influx)))
     checks += [(f"alerts {sink.name}", partial(probe_sink, sink)) for sink in spec.sinks.alerts]
@@ -93,6 +97,11 @@ def check_influx_for_stream(spec: PipelineSpec) -> None:
 def _influx(spec: InfluxSpec) -> str:
     probe(spec)
     return f"bucket {spec.bucket} takes points"
+
+
+def _models(spec: PipelineSpec, lake: str) -> str:
+    check_models(spec.anomalies, lake)
+    return "are there and whole"
 
 
 def _lake(path: str) -> str:

@@ -13,6 +13,7 @@ from telebeam.io.files.spec import FileSourceSpec
 from telebeam.io.influxdb.spec import InfluxSpec
 from telebeam.io.kafka.spec import KafkaSourceSpec
 from telebeam.io.lake.spec import LakeSpec
+from telebeam.io.models.source import with_models
 from telebeam.io.pubsub.spec import PubSubSourceSpec
 from telebeam.io.streams.spec import TimeSpec
 from telebeam.transforms.aggregation.spec import WindowSpec
@@ -160,7 +161,9 @@ class PipelineSpec(Spec):
     @property
     def order(self) -> OrderSpec | None:
         """What is done in the order of event time, where anything is."""
-        return OrderSpec(self.pipeline, self.anomalies, self.rules) if self.anomalies or self.rules else None
+        if self.sinks.lake is None or not (self.anomalies or self.rules):
+            return None
+        return OrderSpec(self.pipeline, with_models(self.anomalies, self.sinks.lake.path), self.rules)
 
     @property
     def stream_lake(self) -> LakeSpec:

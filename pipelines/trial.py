@@ -13,9 +13,9 @@ from telebeam.io import storage
 from telebeam.io.lake.layout import HOUR, hour_of
 from telebeam.io.lake.past import Past
 from telebeam.io.lake.steps import needed_by, step_of, stretches
+from telebeam.io.models.source import check_models
 from telebeam.pipelines.spec import PipelineSpec
 from telebeam.transforms.errors import ConfigurationError
-from telebeam.transforms.order import OrderSpec
 from telebeam.transforms.rules.summary import RuleSummary, summarise
 from telebeam.transforms.schema import ALERTS
 
@@ -61,14 +61,15 @@ def try_rules(
         advance: Is told how many readings were gone through.
 
     Raises:
-        ConfigurationError: There are no rules, no lake, or no readings in that time.
+        ConfigurationError: A model is not there, there are no rules, no lake, or no readings in that time.
         SourceError: A file of the lake is damaged.
     """
-    if not spec.rules or spec.sinks.lake is None:
+    order = spec.order
+    if not spec.rules or spec.sinks.lake is None or order is None:
         raise ConfigurationError("there are no rules to try", "add rules: [...]; see docs/rules.md")
+    check_models(spec.anomalies, spec.sinks.lake.path)
     root = storage.locate(spec.sinks.lake.path)
     span = _span(root, start, end)
-    order = OrderSpec(spec.pipeline, spec.anomalies, spec.rules)
     past = Past(order, step_of(span[0]))
     alerts, devices, rows = [], set[tuple[str, str]](), 0
     for (_, until), readings in stretches(root, (step_of(span[0]), span[1]), late=True, columns=needed_by(order)):

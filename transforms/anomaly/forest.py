@@ -12,7 +12,7 @@ import pyarrow as pa
 from telebeam.transforms.anomaly.lanes import LARGEST, Floats, History, Ints, Lanes, Mask, Slot, Verdicts
 from telebeam.transforms.anomaly.spec import IsolationForest
 from telebeam.transforms.anomaly.trees import FEATURES, Grove, Sample, check_installed, from_batch, to_batch
-from telebeam.transforms.anomaly.windows import COUNT, Tail
+from telebeam.transforms.anomaly.windows import COUNT, Tail, row_medians
 
 _LAST = 20
 """Readings of its series that a reading is described by, and before which it is not scored."""
@@ -26,14 +26,14 @@ _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB), np.uint64(
 class ForestDetector:
     """The isolation forest of F. T. Liu, K. M. Ting and Z.-H. Zhou (ICDM 2008), one for each tenant and sensor type.
 
-    A reading is described by its value, its distance from the mean of the 20 before it, its distance from the one
-    before, and the standard deviation of the 20, each scaled to mean 0 and deviation 1.  A forest is fitted to a
+    A reading is described by its value, its distance from the median of the 20 before it, its distance from the one
+    before, and the median absolute deviation of the 20, each scaled to mean 0 and deviation 1.  A forest is fitted to a
     bounded sample of what came before a whole minute: the described readings with the lowest hashes of series, time and
     value, which are the same in whatever order they come.  It is fitted first when there are 20, again whenever their
     number has doubled or ``refit_every`` has passed.  scikit-learn scores all readings between two fits at once.
 
     The forest's score s = 2^(−mean path length / usual path length) is stretched, so that 0.5 is exceeded by the share
-    ``contamination`` of the sample and 0.8 by a thousandth.
+    ``contamination`` of the sample and 0.8 by a thousandth, and rises towards 1 with the distance beyond the sample.
 
     Raises:
         ConfigurationError: scikit-learn is not installed.
@@ -126,9 +126,11 @@ class ForestDetector:
         tail = Tail.of(history["raw"], value, lanes.count)
         seen = self._seen(lanes, lane, time, history)
         ready = np.flatnonzero(seen >= _LAST)
-        mean, std = tail.mean_and_std(ready)
+        table = tail.table(ready)
+        median = row_medians(table)
+        spread = row_medians(np.abs(table - median[:, np.newaxis]))
         now = value[ready]
-        features = np.column_stack([now, now - mean, now - tail.numbers[tail.at[ready] - 1], std])
+        features = np.column_stack([now, now - median, now - tail.numbers[tail.at[ready] - 1], spread])
         ends = np.cumsum(lanes.count) - 1
         history["count"][0], history["last"][0] = seen[ends] + 1, time[ends]
         history["raw"][:] = tail.remembered()

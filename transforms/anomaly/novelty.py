@@ -51,7 +51,8 @@ def look(past: History, value: Floats, time: Ints, readings: Ints, warm_up: int)
     means = np.where(readings == 0, value, past["means"])
     means += np.maximum(np.array([[_SHORT], [_LONG]]), 1.0 / (readings + 1)) * (value - means)
     past["means"][:] = means
-    followed, there = np.empty((3, len(value))), np.ones((3, len(value)), np.bool_)
+    followed: Floats = np.empty((3, len(value)))
+    there: Mask = np.ones((3, len(value)), np.bool_)
     followed[0], followed[1], followed[2], there[2] = value, means[0] - means[1], value - usual, known
     beyond = _beyond(past, followed, there, warm_up)
     return _news(past, np.minimum(beyond[0] + beyond[1] + beyond[2], LARGEST), readings)

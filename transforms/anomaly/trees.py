@@ -23,6 +23,9 @@ _BEYOND = 1e4
 """Scaled features beyond this count as this: scikit-learn takes single precision."""
 _RARE = 0.999
 """The quantile of the sample that scores 0.8."""
+_EDGE, _MARGIN, _HALFWAY = 0.005, 1.0, 3.0
+"""A deviation beyond all but this share of the sample on each side, so many deviations more halve what a score lacks to
+1: a forest can't tell how far out a reading is, for all beyond its sample fall into the same leaves."""
 _NEVER = np.iinfo(np.int64).min // 2
 
 
@@ -78,16 +81,20 @@ class _Forest:
         self._model: Any = Model(
             n_estimators=spec.trees, max_samples=min(_PER_TREE, len(sample)), random_state=_RANDOM_STATE
         ).fit(self._scaled(sample))
+        self._low, self._high = np.quantile(self._scaled(sample), [_EDGE, 1.0 - _EDGE], axis=0)
         usual = self._isolation(sample)
         self._half, self._rare = np.quantile(usual, [1.0 - spec.contamination, _RARE]).tolist()
 
     def scores(self, features: Floats) -> Floats:
-        """0 … 1: 0.5 for the share of ``contamination`` of the sample, 0.8 for a thousandth."""
+        """0 … 1: 0.5 for the share of ``contamination`` of the sample, 0.8 for a thousandth, and more far out."""
         found = self._isolation(features)
         low = 0.5 * found / self._half
         middle = 0.5 + 0.3 * (found - self._half) / max(self._rare - self._half, 1e-9)
         high = 0.8 + 0.2 * (found - self._rare) / (1.0 - self._rare)
-        return np.where(found <= self._half, low, np.where(found <= self._rare, middle, np.minimum(high, 1.0)))
+        stretched = np.where(found <= self._half, low, np.where(found <= self._rare, middle, np.minimum(high, 1.0)))
+        scaled = self._scaled(features).astype(np.float64)
+        beyond = np.maximum(np.maximum(scaled - self._high, self._low - scaled).max(axis=1) - _MARGIN, 0.0)
+        return 1.0 - (1.0 - stretched) / (1.0 + beyond / _HALFWAY)
 
     def _scaled(self, features: Floats) -> npt.NDArray[np.float32]:
         return np.clip((features - self._mean) / self._std, -_BEYOND, _BEYOND).astype(np.float32)

@@ -100,5 +100,21 @@ def blocks(lanes: Lanes, history: History, *, by_readings: bool = False) -> Iter
         yield lanes.take(part), {name: array[:, part] for name, array in history.items()}
 
 
+def row_medians(table: Floats) -> Floats:
+    """The median of each row; orders the rows in place."""
+    table.sort(axis=1)
+    width = table.shape[1]
+    found: Floats = (table[:, (width - 1) // 2] + table[:, width // 2]) / 2
+    return found
+
+
+def row_sums(table: Floats) -> Floats:
+    """The sum of each row, from its first number to its last."""
+    total = np.zeros(len(table))
+    for column in range(table.shape[1]):
+        total += table[:, column]
+    return total
+
+
 COUNT = Slot(1, np.int64, 0)
 """How many readings a series had."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from telebeam.transforms.anomaly.lanes import Floats, History, Ints, Lanes, PerSeries, Slot, Verdicts, ratio, squash
 from telebeam.transforms.anomaly.spec import RobustZScore, RollingZScore
-from telebeam.transforms.anomaly.windows import COUNT, Tail, blocks, seen
+from telebeam.transforms.anomaly.windows import COUNT, Tail, blocks, row_medians, row_sums, seen
 
 _MAD_TO_STD = 0.6745
 """The 0.75 quantile of the normal distribution: Iglewicz and Hoaglin, How to Detect and Handle Outliers, 1993."""
@@ -84,11 +84,11 @@ class RobustZScoreDetector(PerSeries):
         ready = np.flatnonzero(seen(past, lanes) >= self._spec.last)
         tail = Tail.of(past["raw"], value, lanes.count)
         table = tail.table(ready)
-        median = _median(table)
+        median = row_medians(table)
         table = np.abs(table - median[:, np.newaxis])
-        unit = _median(table) / _MAD_TO_STD
+        unit = row_medians(table) / _MAD_TO_STD
         flat = np.flatnonzero(unit == 0.0)
-        unit[flat] = _MEAN_TO_STD * (_row_sums(table[flat]) / self._spec.last)
+        unit[flat] = _MEAN_TO_STD * (row_sums(table[flat]) / self._spec.last)
         give(into, at[ready], value[ready], median, unit, self._spec)
         past["raw"][:] = tail.remembered()
         past["count"][0] += lanes.count
@@ -102,18 +102,3 @@ def give(
     part = ratio(distance, unit) / spec.threshold
     part = np.where(distance <= spec.min_deviation, np.minimum(part, 1.0), part)
     into.expected[at], into.score[at], into.anomaly[at] = expected, squash(part), part > 1.0
-
-
-def _median(table: Floats) -> Floats:
-    """The median of each row; orders the rows in place."""
-    table.sort(axis=1)
-    width = table.shape[1]
-    found: Floats = (table[:, (width - 1) // 2] + table[:, width // 2]) / 2
-    return found
-
-
-def _row_sums(table: Floats) -> Floats:
-    total = np.zeros(len(table))
-    for column in range(table.shape[1]):
-        total += table[:, column]
-    return total
