@@ -83,7 +83,7 @@ def _beyond(past: History, followed: Floats, known: Mask, warm_up: int) -> Float
 def _news(past: History, novelty: Floats, readings: Ints) -> Floats:
     """The novelty less what was said before, which fades in a straight line."""
     said, said_at = past["said"][0], past["said_at"][0]
-    quiet = clip(_QUIET_SHARE * readings, _QUIET_LEAST, _QUIET_MOST)
+    quiet = clip(_QUIET_SHARE * readings.astype(np.float64), _QUIET_LEAST, _QUIET_MOST)
     muffled = said * np.maximum(0.0, 1.0 - (readings - said_at) / quiet)
     news = np.maximum(novelty - muffled, 0.0)
     says = news > 0

@@ -61,7 +61,7 @@ class SeriesTable:
             column = distinct(encode(batch.column(name)))
             local = codes(column)[at]
             used, place = np.unique(local, return_inverse=True)
-            names = [None if code < 0 else column.dictionary[code].as_py() for code in used.tolist()]
+            names = column.dictionary.take(pa.array(used, mask=used < 0)).to_pylist()
             numbers = np.array([texts.setdefault(text, len(texts)) for text in names], np.int64)
             columns.append(numbers[place].tolist())
         return list(zip(*columns, strict=True))
