@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, wait
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -123,7 +123,7 @@ class PartitionFiles:
         content = {**readings, **self._content("rejects", unit.rejects, before.next)}
         if content:
             self._file.save(replace(before, pending=Pending(unit.end, tuple(content))))
-            list(executor.map(lambda item: storage.publish(self._root, item[0], item[1]()), content.items()))
+            self._publish(content, executor)
         if unit.ids is not None:
             # Named by where the journal will go on: a unit that is taken back takes its ids along.
             storage.publish(self._root, self._ids_path(unit.end), unit.ids)
@@ -144,6 +144,19 @@ class PartitionFiles:
         )
         if unit.ids is not None and before.next != unit.end:
             storage.remove(self._root, self._ids_path(before.next))
+
+    def _publish(self, content: Content, executor: Executor) -> None:
+        """Publishes files side by side; none is still on its way when this ends, well or badly.
+
+        A file that came after the unit was taken back would stand beside the same records read again.
+        """
+        tasks = [executor.submit(self._publish_one, path, make) for path, make in content.items()]
+        wait(tasks)
+        for task in tasks:
+            task.result()
+
+    def _publish_one(self, path: str, make: Callable[[], pa.Buffer]) -> None:
+        storage.publish(self._root, path, make())
 
     def leave_out(self, windows: dict[int, WindowReceipt], influx: InfluxReceipt, delivered: Iterable[int]) -> None:
         """Drops what is done from the journal; it is saved with the next unit, for to do it once more does no harm.

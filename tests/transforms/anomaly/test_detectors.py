@@ -174,7 +174,7 @@ def test_a_forest_finds_what_is_isolated_and_is_fitted_before_it_scores():
     assert (scores[:20] == 0).all()
     assert np.argmax(scores) in (1500, 1501)  # the way back is as rare as the way there
     assert found.column("is_anomaly")[1500].as_py()
-    assert numbers(found, "is_anomaly").mean() < 0.01
+    assert numbers(found, "is_anomaly").mean() < 0.02
     assert 0.02 < (scores[1000:1500] > 0.5).mean() < 0.2  # contamination
 
 
