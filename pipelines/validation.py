@@ -62,6 +62,8 @@ def _problem(detail: Any, root: Node) -> Problem:
     if setting and setting.secret:
         text = f"found {show_kind(found)}, which is not repeated here; expected a reference: env:NAME or file:PATH"
         return Problem(place, key, text, "keep the secret itself out of the configuration, as in env:INFLUX_TOKEN")
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        return _unknown_kind(path, detail, root)
     if kind == "literal_error":
         return _unknown_value(path, found, root)
     if setting and setting.type.startswith("duration") and not _is_duration(found):
@@ -98,6 +100,18 @@ def _unknown_key(path: _Path, root: Node) -> Problem:
     elsewhere = [setting.key for setting in describe_settings() if setting.key.split(".")[-1] == name]
     hint = did_you_mean(name, known) or (f"it belongs to {elsewhere[0]}" if elsewhere else "")
     return Problem(place, key, f"unknown key; expected {_one_of(known)}", hint)
+
+
+def _unknown_kind(path: _Path, detail: Any, root: Node) -> Problem:
+    """An entry of several kinds that is none of them, or does not say which."""
+    name = detail["ctx"]["discriminator"].strip("'")
+    setting = setting_at((*path, name))
+    choices = setting.choices if setting else ()
+    if detail["type"] == "union_tag_not_found":
+        return Problem(root.place_of(path), dotted(path), f"has no {name}; expected one of {', '.join(choices)}")
+    here, tag = (*path, name), str(detail["ctx"]["tag"])
+    text = f"found {show(tag)}; expected {_one_of(choices)}"
+    return Problem(root.place_of(here), dotted(here), text, did_you_mean(tag, choices))
 
 
 def _unknown_value(path: _Path, found: Any, root: Node) -> Problem:

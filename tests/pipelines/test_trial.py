@@ -80,7 +80,9 @@ def test_its_table_names_each_rule(telebeam: Telebeam):
         (["--start", "2027-01-01T00:00:00Z"], "no readings in that time"),
         (["--start", "soon"], "is not a time"),
         (["--set", "rules=[{name: a, when: {anomaly: {detector: nope}}}]"], "unknown detector 'nope'"),
-        (["--set", "anomalies=[{detector: zscore}]"], "anomalies[0]"),
+        (["--set", "anomalies=[{detector: rolling_zscor}]"], "hint: did you mean rolling_zscore?"),
+        (["--set", "anomalies=[{last: 5}]"], "anomalies[0]: has no detector; expected one of rolling_mean_deviation"),
+        (["--set", "anomalies=[{detector: auto, last: 5}]"], "anomalies[0].last: unknown key"),
     ],
 )
 def test_what_can_not_be_tried_is_said_in_words(telebeam: Telebeam, arguments: list[str], words: str):
