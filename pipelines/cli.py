@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from telebeam.io.models.source import check_models
-from telebeam.pipelines.extras import needing
 from telebeam.pipelines.rules_commands import rules_app
 from telebeam.pipelines.shell import Bar, Config, Json, Overrides, examples, load, moment, print_json, report_console
 from telebeam.pipelines.spec import PipelineSpec
 from telebeam.pipelines.train_commands import train_app
 from telebeam.transforms.errors import ConfigurationError, TelebeamError
+from telebeam.transforms.extras import needing
 
 if TYPE_CHECKING:
     from telebeam.pipelines.graph import Run

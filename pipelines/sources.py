@@ -9,9 +9,9 @@ from typing import Protocol
 from telebeam.io.registry.client import SchemaRegistry
 from telebeam.io.streams.feed import Partition
 from telebeam.io.streams.job import Feeds
-from telebeam.pipelines.extras import needing
 from telebeam.pipelines.spec import PipelineSpec, SourceSpec
 from telebeam.transforms.errors import ConfigurationError
+from telebeam.transforms.extras import needing
 from telebeam.transforms.parsing.wire import SchemaOf
 
 MOST_READERS = 16

@@ -15,10 +15,10 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from telebeam.io.alerts.messages import Key, Kind, keys_of, wanted
-from telebeam.io.alerts.patience import Patience, Warnings
 from telebeam.io.alerts.sender import Failed, Sender, Sent
 from telebeam.io.alerts.sentlog import SentLog
 from telebeam.io.alerts.spec import SinkSpec
+from telebeam.io.patience import Patience, Warnings
 from telebeam.transforms.errors import SinkError, TelebeamError, UnreachableError
 from telebeam.transforms.schema import conform
 

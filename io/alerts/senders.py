@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -16,7 +14,8 @@ from telebeam.io.alerts.sentlog import SentLog
 from telebeam.io.alerts.spec import SinkSpec, WebhookSpec
 from telebeam.io.alerts.webhook import WebhookSender, resolved_headers, resolved_url
 from telebeam.io.secrets import resolve_secret
-from telebeam.transforms.errors import ConfigurationError, UnreachableError
+from telebeam.transforms.errors import UnreachableError
+from telebeam.transforms.extras import needing
 
 PROBE_SECONDS = 8.0
 """How long a preflight check may take."""
@@ -42,7 +41,8 @@ def make_sender(
     """
     if spec.webhook is not None:
         return WebhookSender(spec.webhook, kind, sleep=stopping.wait)
-    with _needing("pubsub" if spec.pubsub is not None else "kafka"):
+    extra = "pubsub" if spec.pubsub is not None else "kafka"
+    with needing(extra, f"sending to {extra}"):
         if spec.pubsub is not None:
             from telebeam.io.alerts.pubsub import PubSubSender
 
@@ -67,7 +67,8 @@ def probe(spec: SinkSpec) -> str:
     """
     if spec.webhook is not None:
         return _probe_webhook(spec.webhook)
-    with _needing("pubsub" if spec.pubsub is not None else "kafka"):
+    extra = "pubsub" if spec.pubsub is not None else "kafka"
+    with needing(extra, f"sending to {extra}"):
         if spec.pubsub is not None:
             from telebeam.io.alerts.pubsub import probe as probe_pubsub
 
@@ -92,13 +93,3 @@ def _probe_webhook(spec: WebhookSpec) -> str:
     except (OSError, UnicodeError) as error:
         raise UnreachableError(f"{spec.place} can't be reached: {error}", "check the webhook's url") from error
     return f"{spec.place} answers"
-
-
-@contextmanager
-def _needing(extra: str) -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"sending to {extra} needs the Python package {error.name}", f"pip install 'telebeam[{extra}]'"
-        ) from error

@@ -15,11 +15,11 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from telebeam.io.alerts.messages import Key, Kind, keys_of, payloads, runs
-from telebeam.io.alerts.patience import Patience
 from telebeam.io.alerts.sender import Failed, Sent
 from telebeam.io.alerts.signing import SENT_AT, SIGNATURE, signature
 from telebeam.io.alerts.spec import WebhookSpec, check_header_value, check_url, place_of
 from telebeam.io.kafka.spec import REFERENCE
+from telebeam.io.patience import Patience
 from telebeam.io.secrets import resolve_secret
 from telebeam.transforms.errors import ConfigurationError, SinkError, TelebeamError, UnreachableError
 

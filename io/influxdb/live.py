@@ -21,8 +21,9 @@ from influxdb_client.rest import ApiException
 
 from telebeam.io.influxdb.client import InfluxWriter
 from telebeam.io.influxdb.lines import Lines, reading_lines
-from telebeam.io.influxdb.patience import Patience, cause_of
+from telebeam.io.influxdb.patience import asked_seconds, cause_of
 from telebeam.io.influxdb.spec import InfluxSpec
+from telebeam.io.patience import Patience
 from telebeam.transforms.batches import concat
 from telebeam.transforms.errors import TelebeamError
 from telebeam.transforms.schema import SERIES
@@ -201,7 +202,7 @@ class LivePoints:
             refused = self._writer.write(lines)
         except TelebeamError as error:
             with self._changed:
-                self._patience.failed(error)
+                self._patience.failed(asked_seconds(error))
                 self._drop_queue()
             if not was_away:
                 _LOG.warning("%s: readings will follow from the lake", cause_of(error))

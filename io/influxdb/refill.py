@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from telebeam.io import storage
 from telebeam.io.influxdb.client import InfluxWriter
-from telebeam.io.influxdb.patience import Patience, cause_of
+from telebeam.io.influxdb.patience import asked_seconds, cause_of
 from telebeam.io.influxdb.sink import PointSink
 from telebeam.io.influxdb.spec import TAGS, Dataset, InfluxSpec
 from telebeam.io.lake.layout import unit_name
@@ -25,6 +25,7 @@ from telebeam.io.lake.parquet import open_parquet, row_groups
 from telebeam.io.lake.scored import whole_readings
 from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.lake.writer import LakeWriter
+from telebeam.io.patience import Patience
 from telebeam.transforms.batches import UNIT
 from telebeam.transforms.errors import SourceError, TelebeamError
 from telebeam.transforms.schema import AGGREGATES, ALERTS, DATASETS, SCORES, in_flight
@@ -255,7 +256,7 @@ class Refill:
             if was_away:
                 _LOG.warning("InfluxDB at %s is back: it gets what it has missed", self._spec.url)
             return
-        self.patience.failed(failure)
+        self.patience.failed(asked_seconds(failure))
         if not was_away or now - self._said >= LOG_SECONDS:
             self._said = now
             _LOG.warning("%s; the lake goes on, InfluxDB gets what it misses when it is back", cause_of(failure))

@@ -71,6 +71,33 @@ class Folds(Protocol):
         """Takes some of them, in any order."""
 
 
+class Condensing:
+    """Gathers readings and hands them on some at a time: a few thousand rows of a file are not worth a fold.
+
+    Args:
+        rows: How many are handed on together, at least.
+        fold: Takes them.
+    """
+
+    def __init__(self, rows: int, fold: Callable[[pa.RecordBatch], None]) -> None:
+        self._rows = rows
+        self._fold = fold
+        self._held: list[pa.RecordBatch] = []
+
+    def add(self, rows: pa.RecordBatch) -> None:
+        """Takes some readings."""
+        if rows.num_rows:
+            self._held.append(rows)
+        if sum(batch.num_rows for batch in self._held) >= self._rows:
+            self.condense()
+
+    def condense(self) -> None:
+        """Hands on what is left."""
+        if self._held:
+            held, self._held = concat(self._held), []
+            self._fold(held)
+
+
 def pieces(
     root: storage.Location, spans: Sequence[Span], step: int, piece_rows: int = PIECE_ROWS
 ) -> Iterator[list[Piece]]:

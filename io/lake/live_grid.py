@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import pyarrow as pa
 
 from telebeam.io import storage
-from telebeam.io.lake.compute import Piece, RowGroup, Span, groups_of, joined, overlap, read_into
+from telebeam.io.lake.compute import Condensing, Piece, RowGroup, Span, groups_of, joined, overlap, read_into
 from telebeam.io.lake.layout import HOUR
 from telebeam.io.lake.made import Computed, Wanted, computed, readings_of, windows_of
 from telebeam.io.lake.revisions import FiledWindows
@@ -19,7 +19,6 @@ from telebeam.transforms.aggregation.kernel import WINDOWS_IN_FLIGHT, aggregate,
 from telebeam.transforms.aggregation.panes import select
 from telebeam.transforms.aggregation.partials import Partials
 from telebeam.transforms.aggregation.spec import WindowSpec
-from telebeam.transforms.batches import concat
 
 MOST_PANES = 250_000
 """Panes that are remembered, some 1 KB each: for more of them readings are read again instead."""
@@ -158,28 +157,9 @@ class _Panes:
     def _read(self, groups: Sequence[RowGroup]) -> None:
         if groups:
             span = self._first, max(group.last for group in groups) + 1
-            reading = _Reading(self._grid, self._piece_rows, self._panes)
+            reading = Condensing(self._piece_rows, self._add)
             read_into(reading, self._root, Piece((None, None), (span,), tuple(groups)), late=False)
             reading.condense()
 
-
-class _Reading:
-    """Makes panes of readings."""
-
-    def __init__(self, grid: Grid, piece_rows: int, panes: list[Partials]) -> None:
-        self._grid = grid
-        self._piece_rows = piece_rows
-        self._panes = panes
-        self._held: list[pa.RecordBatch] = []
-
-    def add(self, rows: pa.RecordBatch) -> None:
-        if rows.num_rows:
-            self._held.append(rows)
-        if sum(batch.num_rows for batch in self._held) >= self._piece_rows:
-            self.condense()
-
-    def condense(self) -> None:
-        if self._held:
-            self._panes.append(aggregate(concat(self._held), self._grid))
-            self._panes[:] = [merge(self._panes)]
-            self._held = []
+    def _add(self, rows: pa.RecordBatch) -> None:
+        self._panes = [merge([*self._panes, aggregate(rows, self._grid)])]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from telebeam.io import storage
-from telebeam.io.lake.compute import Piece, RowGroup, Span, groups_of, joined, overlap, read_into
+from telebeam.io.lake.compute import Condensing, Piece, RowGroup, Span, groups_of, joined, overlap, read_into
 from telebeam.io.lake.layout import HOUR
 from telebeam.io.lake.live_grid import Due
 from telebeam.io.lake.made import Computed, Wanted, computed
@@ -122,7 +123,7 @@ class SessionSource:
         block.known |= {*groups}
         parts: list[Partials] = []
         if new:
-            reading = _Reading(self._sessions, self._piece_rows, parts)
+            reading = Condensing(self._piece_rows, partial(self._fold, parts))
             read_into(reading, self._root, Piece((None, None), (whole,), tuple(new)), late=False)
             reading.condense()
         if not parts:
@@ -143,26 +144,8 @@ class SessionSource:
         if len(due):
             yield from joined(zip(due.start.tolist(), (due.last.time + 1).tolist(), strict=True))
 
-
-class _Reading:
-    """Makes sessions of readings."""
-
-    def __init__(self, sessions: Sessions, piece_rows: int, parts: list[Partials]) -> None:
-        self._sessions = sessions
-        self._piece_rows = piece_rows
-        self._parts = parts
-        self._held: list[pa.RecordBatch] = []
-
-    def add(self, rows: pa.RecordBatch) -> None:
-        if rows.num_rows:
-            self._held.append(rows)
-        if sum(batch.num_rows for batch in self._held) >= self._piece_rows:
-            self.condense()
-
-    def condense(self) -> None:
-        if self._held:
-            self._parts[:] = [self._sessions.merge([*self._parts, self._sessions.aggregate(concat(self._held))])]
-            self._held = []
+    def _fold(self, parts: list[Partials], rows: pa.RecordBatch) -> None:
+        parts[:] = [self._sessions.merge([*parts, self._sessions.aggregate(rows)])]
 
 
 def _by_hour(spans: Sequence[Span]) -> Iterator[Due]:

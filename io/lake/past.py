@@ -19,7 +19,9 @@ from telebeam.transforms.rules.kernel import RuleBook
 from telebeam.transforms.schema import READINGS_IN_FLIGHT, SCORES_IN_FLIGHT
 
 _KEPT = 4
-"""Pasts that are kept of a pipeline."""
+"""Pasts that are kept of a pipeline and its detectors and rules."""
+_OTHERS_KEPT = 30 * 24 * HOUR
+"""How far behind a past those of other detectors and rules are kept, in µs."""
 _SECOND = 1_000_000
 _NAME = re.compile(r"/(\d{1,12})-([0-9a-f]{12})\.scores$")
 
@@ -93,10 +95,14 @@ class Past:
         path = f"{_folder(self._spec.pipeline)}/{self.edge // _SECOND:012d}-{self._spec.fingerprint}"
         storage.publish(root, f"{path}.rules", pa.py_buffer(self._book.state()))
         storage.publish(root, f"{path}.scores", self._scorer.history())
-        for edge, old in _saved(root, self._spec)[:-_KEPT]:
-            if edge < self.edge:
-                storage.remove(root, f"{old}.scores")
-                storage.remove(root, f"{old}.rules")
+        every = _saved(root, self._spec.pipeline)
+        ours = [saved for saved in every if saved.fingerprint == self._spec.fingerprint]
+        gone = [saved for saved in ours[:-_KEPT] if saved.edge < self.edge]
+        # Another configuration may be at work too, or come back: its pasts go when they are old.
+        gone += [saved for saved in every if saved not in ours and saved.edge < self.edge - _OTHERS_KEPT]
+        for saved in gone:
+            storage.remove(root, f"{saved.path}.scores")
+            storage.remove(root, f"{saved.path}.rules")
 
 
 def resume(root: storage.Location, spec: OrderSpec, before: int) -> Past | None:
@@ -105,12 +111,12 @@ def resume(root: storage.Location, spec: OrderSpec, before: int) -> Past | None:
     Raises:
         SourceError: It is damaged, or can't be read.
     """
-    for edge, path in reversed(_saved(root, spec)):
-        if edge <= before:
-            scores, rules = storage.read(root, f"{path}.scores"), storage.read(root, f"{path}.rules")
+    for saved in reversed(_saved(root, spec.pipeline)):
+        if saved.edge <= before and saved.fingerprint == spec.fingerprint:
+            scores, rules = storage.read(root, f"{saved.path}.scores"), storage.read(root, f"{saved.path}.rules")
             if scores is not None and rules is not None:
                 scorer = Scorer.restored(spec.detectors, scores)
-                return Past(spec, edge, scorer, RuleBook.restored(spec.rules, rules))
+                return Past(spec, saved.edge, scorer, RuleBook.restored(spec.rules, rules))
     return None
 
 
@@ -118,11 +124,21 @@ def _folder(pipeline: str) -> str:
     return f"_commits/ordered/{pipeline}"
 
 
-def _saved(root: storage.Location, spec: OrderSpec) -> list[tuple[int, str]]:
-    """(edge in µs, path without ending) of the pasts of these detectors and rules, ascending."""
+class _Saved(NamedTuple):
+    """A past that was written down; sorts by its edge."""
+
+    edge: int
+    """µs since 1970."""
+    fingerprint: str
+    path: str
+    """Without an ending."""
+
+
+def _saved(root: storage.Location, pipeline: str) -> list[_Saved]:
+    """All pasts of a pipeline, ascending by their edges."""
     found = []
-    for path in storage.files_below(root, _folder(spec.pipeline), ".scores"):
+    for path in storage.files_below(root, _folder(pipeline), ".scores"):
         match = _NAME.search(path)
-        if match is not None and match[2] == spec.fingerprint:
-            found.append((int(match[1]) * _SECOND, path.removesuffix(".scores")))
+        if match is not None:
+            found.append(_Saved(int(match[1]) * _SECOND, match[2], path.removesuffix(".scores")))
     return sorted(found)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -139,17 +138,6 @@ def load_manifest(root: storage.Location, name: str, version: str) -> Manifest:
         return manifests.decode(b"" if text is None else text.to_pybytes())
     except ValueError as error:
         raise ConfigurationError(f"the model {name}, version {version}: {error}", _AGAIN) from error
-
-
-def load_all(root: storage.Location, name: str) -> Iterator[Model]:
-    """All versions of a model, each checked.
-
-    Raises:
-        ConfigurationError: One of them is refused.
-        SourceError: One can't be read.
-    """
-    for version in versions(root, name):
-        yield load_version(root, name, version)
 
 
 def to_micros(text: str) -> int:

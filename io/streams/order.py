@@ -16,6 +16,7 @@ from apache_beam.coders import BytesCoder
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 from telebeam.io.lake.live_order import Advanced, LiveOrder
+from telebeam.io.patience import Warnings
 from telebeam.io.streams.job import StreamJob
 from telebeam.io.streams.notices import FOREVER, IN_ORDER, Heard, WindowsOwed
 from telebeam.io.streams.outlets import Outlets
@@ -24,7 +25,6 @@ from telebeam.transforms.errors import SinkError, SourceError
 from telebeam.transforms.metrics import measured
 
 _LOG = logging.getLogger(__name__)
-_SECONDS_BETWEEN_WARNINGS = 60.0
 _HEARD = beam.DoFn.StateParam(ReadModifyWriteStateSpec("heard-1", BytesCoder()))
 
 
@@ -119,8 +119,7 @@ class Patient:
         influx = () if job.influx is None else job.influx.write
         self._live = LiveOrder(job.lake, job.order, job.lateness, influx)
         self._outlets = Outlets(job)
-        self._clock = clock
-        self._warned = float("-inf")
+        self._warnings = Warnings(_LOG, clock)
 
     def settle(self, heard: Heard) -> Advanced:
         """As :meth:`.LiveOrder.settle`, and sends what came of it; where the lake fails a later call tries again."""
@@ -130,11 +129,9 @@ class Patient:
             if heard.clock >= FOREVER:
                 self._outlets.flush()
             # What is made after the written-down past is made and offered again by whoever goes on from there.
-            if self._outlets.all_sent() or heard.clock >= FOREVER:
+            if self._outlets.all_sent or heard.clock >= FOREVER:
                 self._live.write_down(heard)
         except (SinkError, SourceError) as error:
-            if self._clock() - self._warned >= _SECONDS_BETWEEN_WARNINGS:
-                self._warned = self._clock()
-                _LOG.warning("scores and alerts wait for the lake: %s", error)
+            self._warnings.say("lake", f"scores and alerts wait for the lake: {error}")
             return Advanced()
         return advanced

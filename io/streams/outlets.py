@@ -43,9 +43,9 @@ class Outlets:
                 left.append((dispatcher, rows))
         self._open = left
 
+    @property
     def all_sent(self) -> bool:
-        """Whether every sink has all that was made so far."""
-        self.offer((), ())
+        """Whether every sink had all that was made so far, when something was offered last."""
         return not self._open
 
     def flush(self) -> None:
@@ -53,6 +53,7 @@ class Outlets:
         for dispatcher in (self._alerts, self._commands):
             if dispatcher is not None:
                 dispatcher.flush(FLUSH_SECONDS)
-        if not self.all_sent():
+        self.offer((), ())
+        if not self.all_sent:
             waiting = sum(rows.num_rows for _, rows in self._open)
             _LOG.warning("%d alerts or commands were not taken by their sinks; they are in the lake", waiting)

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from telebeam.pipelines.extras import needing
 from telebeam.pipelines.simulation.fleet import Fleet, build_fleet
 from telebeam.pipelines.simulation.generation import CHUNK_ROWS, TEXT_CHUNK_ROWS, generate
 from telebeam.pipelines.simulation.pace import Pace
@@ -26,6 +25,7 @@ from telebeam.pipelines.simulation.tally import Tally
 from telebeam.pipelines.simulation.truth import Truth, as_lines
 from telebeam.pipelines.simulation.writers import Target, Writer, parse_target, writer_factory
 from telebeam.transforms.errors import ConfigurationError, SinkError
+from telebeam.transforms.extras import needing
 
 # Part of a manifest: another number, other bytes from the same settings.
 GENERATION = 1

@@ -45,12 +45,6 @@ class Tail:
         numbers[at] = new
         return Tail(last, numbers, at, first, count)
 
-    def with_new(self, new: Floats) -> Tail:
-        """The same place for other numbers of the same lanes' remembered ones."""
-        numbers = self.numbers.copy()
-        numbers[self.at] = new
-        return Tail(self.last, numbers, self.at, self.first, self.count)
-
     def remembered(self) -> Floats:
         """float64[last, lanes]: the last numbers of each lane, the new ones among them."""
         found: Floats = self.numbers[self.first + self.count + np.arange(self.last)[:, np.newaxis]]

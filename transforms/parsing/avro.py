@@ -11,8 +11,8 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
+from telebeam.transforms.extras import needing
 from telebeam.transforms.parsing.columns import Instant
-from telebeam.transforms.parsing.needs import needing
 from telebeam.transforms.parsing.records import RefusedRecord
 from telebeam.transforms.parsing.wire import Schema
 

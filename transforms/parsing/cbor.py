@@ -11,6 +11,7 @@ import struct
 from typing import Any
 
 from telebeam.transforms.parsing.columns import NO_INSTANT, Instant, json_text
+from telebeam.transforms.parsing.cursor import Cursor
 from telebeam.transforms.parsing.heads import (
     ARRAY,
     DOUBLE,
@@ -65,53 +66,19 @@ def elements(data: bytes, max_depth: int) -> list[tuple[bytes, Any]] | None:
     return Decoder(data, max_depth).elements()
 
 
-class Decoder:
-    """A place in a payload."""
+class Decoder(Cursor):
+    """A place in a payload of CBOR."""
 
-    def __init__(self, data: bytes, max_depth: int) -> None:
-        self._data = data
-        self._at = 0
-        self._max_depth = max_depth
-
-    def whole(self) -> Any:
-        """The payload's only item."""
-        if not self._data:
-            raise RefusedRecord("malformed", "empty")
-        try:
-            value = self._item(0)
-        except RecursionError as error:
-            raise RefusedRecord("malformed", "nested too deep") from error
+    def _value(self, depth: int) -> Any:
+        value = self._item(depth)
         if value is _BREAK:
             raise self._malformed("a break outside of what has no length")
-        if self._at != len(self._data):
-            raise self._malformed(f"{len(self._data) - self._at} bytes behind the item")
         return value
 
-    def elements(self) -> list[tuple[bytes, Any]] | None:
-        """The elements of the payload's only item, an array."""
-        values = self.whole()
-        if type(values) is not list:
-            return None
-        self._at = 0
+    def _skip_head(self) -> None:
         while self._data[self._at] >> 5 == 6:
             self._argument()
         self._argument()
-        found = []
-        for value in values:
-            start = self._at
-            self._item(1)
-            found.append((self._data[start : self._at], value))
-        return found
-
-    def _malformed(self, what: str) -> RefusedRecord:
-        return RefusedRecord("malformed", f"{what} (byte {self._at})")
-
-    def _take(self, count: int) -> bytes:
-        piece = self._data[self._at : self._at + count]
-        if len(piece) != count:
-            raise self._malformed("cut short")
-        self._at += count
-        return piece
 
     def _argument(self) -> tuple[int, int, int | None]:
         """(major type, additional information, argument: None where the length is indefinite)."""

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from telebeam.transforms.parsing.needs import needing
+from telebeam.transforms.extras import needing
 from telebeam.transforms.parsing.numbers import buffers
 from telebeam.transforms.parsing.records import RefusedRecord
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from telebeam.transforms.errors import ConfigurationError
+from telebeam.transforms.extras import needing
 from telebeam.transforms.parsing.columns import NO_INSTANT, Instant
-from telebeam.transforms.parsing.needs import needing
 from telebeam.transforms.parsing.records import RefusedRecord
 from telebeam.transforms.parsing.timestamps import FIRST, LAST
 from telebeam.transforms.parsing.wire import Schema

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from telebeam.transforms.parsing.needs import needing
+from telebeam.transforms.extras import needing
 
 _TYPES = {"double": 1, "float": 2, "uint64": 4, "bool": 8, "string": 9, "bytes": 12, "uint32": 13}
 _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {

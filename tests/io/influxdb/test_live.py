@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from telebeam.io.influxdb import live as live_module
 from telebeam.io.influxdb.live import LivePoints, live_points
-from telebeam.io.influxdb.patience import Patience
+from telebeam.io.influxdb.patience import asked_seconds
 from telebeam.io.influxdb.spec import InfluxSpec
+from telebeam.io.patience import Patience
 from telebeam.transforms.errors import ConfigurationError, TelebeamError
 from telebeam.transforms.schema import READINGS, READINGS_IN_FLIGHT, conform
 from tests.io.influxdb.test_client import TAKEN, Answer, Border
@@ -330,7 +331,7 @@ def test_nothing_secret_is_shown(spec: InfluxSpec) -> None:
 def test_pauses_double_to_half_a_minute(failures: int, pause: float) -> None:
     patience = Patience(clock=Clock(), jitter=lambda: 0.0)
     for _ in range(failures):
-        patience.failed(TelebeamError("no"))
+        patience.failed(asked_seconds(TelebeamError("no")))
     assert patience.left() == pause
 
 
@@ -338,7 +339,7 @@ def test_pauses_double_to_half_a_minute(failures: int, pause: float) -> None:
 def test_jitter_is_within_half_a_pause_and_half_a_minute(jitter: float, failures: int) -> None:
     patience = Patience(clock=Clock(), jitter=lambda: jitter)
     for _ in range(failures):
-        patience.failed(TelebeamError("no"))
+        patience.failed(asked_seconds(TelebeamError("no")))
     base = min(2.0 ** (failures - 1), 30.0)
     assert base <= patience.left() <= min(1.5 * base, 30.0)
 
@@ -352,7 +353,7 @@ def test_a_retry_after_that_says_nothing_is_not_obeyed_for_long(asked: str) -> N
     error = TelebeamError("no")
     error.__cause__ = cause
     patience = Patience(clock=Clock(), jitter=lambda: 0.0)
-    patience.failed(error)
+    patience.failed(asked_seconds(error))
     assert 1.0 <= patience.left() <= 600.0
 
 

@@ -17,6 +17,7 @@ from telebeam.io import storage
 from telebeam.io.lake import Lake
 from telebeam.io.lake.in_order import replay
 from telebeam.io.lake.live_order import SAVE_EVERY, LiveOrder
+from telebeam.io.lake.past import Past, resume
 from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.lake.steps import STEP, readings_between
 from telebeam.io.streams.notices import IN_ORDER, Notice
@@ -228,3 +229,19 @@ def test_readings_that_a_rule_tags_are_handed_on_in_a_dataset_of_their_own(tmp_p
     table = pq.read_table(file)
     assert table.column("value").to_pylist() == [6.0, 7.0, 8.0, 9.0]
     assert table.column_names == READINGS.names
+
+
+def test_few_pasts_are_kept_and_those_of_other_rules_until_they_are_old(tmp_path: Path):
+    root = storage.locate(str(tmp_path))
+    day = 24 * HOUR
+    other = OrderSpec("fleet", (), ORDER.rules[:1])
+    Past(other, MIDNIGHT).save(root)
+    Past(OrderSpec("another", (), ORDER.rules[:1]), MIDNIGHT).save(root)
+    for number in range(6):
+        Past(ORDER, MIDNIGHT + number * day).save(root)
+    assert len(list(tmp_path.rglob("*.scores"))) == len(list(tmp_path.rglob("*.rules"))) == 4 + 1 + 1
+    assert resume(root, ORDER, MIDNIGHT + day) is None
+    assert resume(root, other, MIDNIGHT) is not None
+    Past(ORDER, MIDNIGHT + 31 * day).save(root)
+    assert resume(root, other, MIDNIGHT) is None
+    assert len(list(tmp_path.rglob("*.scores"))) == 4 + 1

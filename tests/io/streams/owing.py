@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 
 from telebeam.io import storage
-from telebeam.io.influxdb.patience import Patience
 from telebeam.io.influxdb.refill import Refill
 from telebeam.io.influxdb.spec import InfluxSpec
 from telebeam.io.lake.parquet import to_parquet
 from telebeam.io.lake.spec import LakeSpec
+from telebeam.io.patience import Patience
 from telebeam.io.streams import receipts
 from telebeam.io.streams.deliveries import Deliveries
 from telebeam.io.streams.notices import Notice, Owed, PartitionNotice

@@ -24,6 +24,8 @@ class Patience:
     >>> now = 3.0
     >>> patience.left()
     4.0
+    >>> patience.away_seconds()
+    3.0
 
     Args:
         first_seconds: The first pause.
@@ -43,12 +45,17 @@ class Patience:
         self._first, self._longest = first_seconds, longest_seconds
         self._clock, self._jitter = clock, jitter
         self._failures = 0
+        self._since = 0.0
         self._next = 0.0
 
     @property
     def away(self) -> bool:
         """Whether the last try failed."""
         return self._failures > 0
+
+    def away_seconds(self) -> float:
+        """Since the first of the failures; 0 where the last try did not fail."""
+        return self._clock() - self._since if self._failures else 0.0
 
     def left(self) -> float:
         """Seconds until a try is due; 0 if it is."""
@@ -59,8 +66,10 @@ class Patience:
         pause = min(self._first * 2.0 ** min(self._failures, 20), self._longest)
         pause = min(pause * (1 + self._jitter() / 2), self._longest)
         pause = max(pause, min(asked_seconds, LONGEST_ASKED_SECONDS))
+        now = self._clock()
+        self._since = self._since if self._failures else now
         self._failures += 1
-        self._next = self._clock() + pause
+        self._next = now + pause
         return pause
 
     def worked(self) -> None:

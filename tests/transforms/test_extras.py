@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from telebeam.pipelines.extras import needing
 from telebeam.transforms.errors import ConfigurationError
+from telebeam.transforms.extras import needing
 
 
 def test_a_missing_package_is_named_with_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch):
