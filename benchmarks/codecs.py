@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from telebeam.io.devices.codecs import Codec, Codecs, Messages
+from telebeam.io.devices.codecs import Codec, Codecs
 from telebeam.transforms.devices.cayenne import decode_cayenne_lpp
+from telebeam.transforms.devices.decoded import Payloads
 from telebeam.transforms.devices.kernel import enrich
 from telebeam.transforms.devices.lorawan import read_uplinks
 from telebeam.transforms.devices.registry import Registry
@@ -91,9 +92,9 @@ def validated() -> float:
     return best(lambda: [validator(batch) for batch in in_batches(column)], MESSAGES)
 
 
-def messages(payloads: list[bytes]) -> list[Messages]:
+def messages(payloads: list[bytes]) -> list[Payloads]:
     batches = in_batches(pa.array(payloads, pa.large_binary()))
-    return [Messages(batch, np.full(len(batch), 1), np.full(len(batch), RECEIVED)) for batch in batches]
+    return [Payloads(batch, np.full(len(batch), 1), np.full(len(batch), RECEIVED)) for batch in batches]
 
 
 def cpu_seconds(process: int) -> float:

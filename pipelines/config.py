@@ -16,7 +16,7 @@ from telebeam.io.kafka.spec import REFERENCE
 from telebeam.io.secrets import resolve_secret
 from telebeam.pipelines.problems import Place, Problem, dotted, error_of, show_kind
 from telebeam.pipelines.settings import setting_at
-from telebeam.pipelines.spec import LATER_KEYS, SOURCE_KINDS, PipelineSpec, SinksSpec, SourceSpec
+from telebeam.pipelines.spec import SOURCE_KINDS, PipelineSpec, SinksSpec, SourceSpec
 from telebeam.pipelines.validation import validate
 from telebeam.pipelines.yaml_lines import Node, read_text, read_yaml
 from telebeam.transforms.errors import ConfigurationError
@@ -25,7 +25,7 @@ __all__ = ["PipelineSpec", "SinksSpec", "SourceSpec", "check_secrets", "load_con
 
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d{1,6})\]")
 _KEY = re.compile(r"[^.\[\]=]+(\[\d{1,6}\]|\.[^.\[\]=]+)*")
-_SOURCES = {*SOURCE_KINDS, *(key.removeprefix("source.") for key in LATER_KEYS if key.startswith("source."))}
+_SOURCES = set(SOURCE_KINDS)
 
 _Path = tuple[str | int, ...]
 

@@ -18,7 +18,7 @@ import logging
 import re
 import time
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -43,11 +43,11 @@ from telebeam.pipelines.batch import readable
 from telebeam.pipelines.dataflow_files import CheckInShards, FileParts
 from telebeam.pipelines.dataflow_windows import CloseWindows, ReadWindows, is_there
 from telebeam.pipelines.graph import build_stream
-from telebeam.pipelines.sources import feeds_of, readers_of, schemas_of
+from telebeam.pipelines.sources import checks_of, feeds_of, readers_of
 from telebeam.pipelines.spec import PipelineSpec
 from telebeam.pipelines.stream import stream_job
 from telebeam.transforms.aggregation.spec import check_fixed
-from telebeam.transforms.checking import Checks
+from telebeam.transforms.devices.spec import CAYENNE_LPP
 from telebeam.transforms.errors import ConfigurationError
 from telebeam.transforms.lateness import lateness_of
 
@@ -101,7 +101,7 @@ def follow(
         ``windows``.
     """
     lake, influx = spec.stream_lake, spec.sinks.influxdb
-    checks = Checks(spec.parse, spec.quality, schemas_of(spec))
+    checks = checks_of(spec, refreshes=True)
     wait = spec.time.max_out_of_orderness.total_seconds()
     ends = [(window.seconds, window.allowed_lateness.total_seconds()) for window in spec.windows]
     stream = _stream(spec)
@@ -180,10 +180,12 @@ def check_dataflow(spec: PipelineSpec, options: PipelineOptions) -> None:
             f"source.pubsub.endpoint: {spec.source.pubsub.endpoint} would not be read: Dataflow has its own source",
             "leave endpoint out, or run it with --runner prism",
         )
-    check_fixed(spec.windows, "Dataflow")
+    check_fixed(spec.all_windows, "Dataflow")
     if spec.source.is_stream and spec.order is not None:
+        named = {"anomalies": spec.anomalies, "rules": spec.rules, "windows of the last readings": spec.last}
+        what = " and ".join(name for name, given in named.items() if given)
         raise ConfigurationError(
-            "anomalies and rules are not done by a stream on Dataflow yet: nobody there says how far time has come",
+            f"{what} are not done by a stream on Dataflow yet: nobody there says how far time has come",
             "run it with --runner flink, or a batch job over its lake every night",
         )
 
@@ -228,12 +230,21 @@ def _check_places(spec: PipelineSpec) -> None:
     places = {"sinks.lake.path": spec.sinks.lake.path if spec.sinks.lake is not None else None}
     if not spec.source.is_stream:
         places[f"source.{spec.source.kind}.path"] = spec.source.files.path
+    places |= dict(_files_of_devices(spec))
     for key, path in places.items():
         if path is not None and not path.startswith(_SCHEMES):
             raise ConfigurationError(
-                f"{key}: {storage.shown(path)} is a folder of this machine, which Dataflow's workers don't have",
+                f"{key}: {storage.shown(path)} is a place of this machine, which Dataflow's workers don't have",
                 f"--set {key}=gs://BUCKET/{path.strip('./').rpartition('/')[2].strip('*') or 'lake'}",
             )
+
+
+def _files_of_devices(spec: PipelineSpec) -> Iterator[tuple[str, str | None]]:
+    if spec.devices is not None:
+        yield "devices.registry", spec.devices.registry
+        for name, kind in spec.devices.types.items():
+            yield f"devices.types.{name}.schema", kind.data_schema
+            yield f"devices.types.{name}.codec", None if kind.codec == CAYENNE_LPP else kind.codec
 
 
 def submit(spec: PipelineSpec, options: PipelineOptions) -> Submitted:

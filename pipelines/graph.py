@@ -2,24 +2,24 @@
 
 A batch job (:func:`build`)::
 
-    files ─► parse ─► cleanse ─► check quality ─► lake: readings ─► windows, from the lake's readings ─► lake: windows
-      │        │                      │                                   │
-      └────────┴─ rejects ────────────┴─► lake: rejects                   └─► then, from the lake: InfluxDB
-                                      ├─► quality report ─► lake: quality
-                                      └─► in order, from the lake's readings ─► lake: scores, alerts, commands
+    files ─► parse ─► enrich ─► cleanse ─► check quality ─► lake: readings ─► windows, from them ─► lake: windows
+      │        │        │                      │                                    │
+      └────────┴────────┴─── rejects ──────────┴─► lake: rejects                    └─► then, from the lake: InfluxDB
+                                               ├─► quality report ─► lake: quality
+                                               └─► in order, from the lake's readings ─► lake: scores, alerts, commands
 
 Batches go from the file to the readings' files without a shuffle between; behind them go the names of files only, so
 that no runner holds data in memory and no sink's trouble keeps another from being complete.  Without a lake, windows
-are aggregated from the batches in flight and rejects are counted.
+are aggregated from the batches in flight and rejects are counted.  Without ``devices`` nothing is enriched.
 
 A stream (:func:`build_stream`), by the same kernels and the same lake::
 
-    broker ─► [parse ─► cleanse ─► check quality ─► lake: readings and rejects]  one bundle, one unit a partition
-                                        │                    │ notices: what stands in the lake and is not done yet
-                                        │ at once            ├─► windows, from the lake's readings ─► lake: windows ─┐
-                                        ├─► InfluxDB         ├─► in order, from the lake ─► lake: scores, alerts ────┤
-                                        └─► alerts           │                           └─► topics and webhooks     │
-                                                             └─► InfluxDB, from the lake: what did not get there ◄───┘
+    broker ─► [parse ─► enrich ─► cleanse ─► check quality ─► lake: readings, rejects]  one bundle, a unit a partition
+                                               │                │ notices: what stands in the lake and is not done yet
+                                               │ at once        ├─► windows, from the lake's readings ─► lake: windows ─┐
+                                               ├─► InfluxDB     ├─► in order, from the lake ─► lake: scores, alerts ────┤
+                                               └─► alerts       │                           └─► topics and webhooks     │
+                                                                └─► InfluxDB, from the lake: what did not get there ◄───┘
 
 Only notices go through the runner, so a stream loses nothing with it: what a notice says stands in the lake.
 """
@@ -43,12 +43,14 @@ from telebeam.io.streams.job import StreamJob
 from telebeam.io.streams.order import ScoreInOrder
 from telebeam.io.streams.ptransforms import FileStream
 from telebeam.io.streams.windows import KeepWindows
-from telebeam.pipelines.sources import schemas_of
+from telebeam.pipelines.sources import fleet_of, schemas_of
 from telebeam.pipelines.spec import PipelineSpec
 from telebeam.transforms.aggregation.ptransforms import AggregateWindows
 from telebeam.transforms.batches import UNIT
 from telebeam.transforms.cleansing.ptransforms import Cleanse
 from telebeam.transforms.cleansing.spec import cleanse_spec
+from telebeam.transforms.devices.kernel import quality_by_type
+from telebeam.transforms.devices.ptransforms import EnrichReadings
 from telebeam.transforms.metrics import measured
 from telebeam.transforms.parsing.ptransforms import ParseReadings
 from telebeam.transforms.quality.ptransforms import CheckQuality, ReportQuality
@@ -93,15 +95,22 @@ def build(pipeline: beam.Pipeline, spec: PipelineSpec, run: Run) -> dict[str, be
     """Puts a job's steps into a pipeline.
 
     Returns:
-        The collections by name: ``readings``, ``rejects`` (of three steps) and, where there are, ``windows``.
+        The collections by name: ``readings``, ``rejects`` (of each step) and, where there are, ``windows``.
     """
     source = pipeline | "Read" >> ReadFiles(
         spec.source.files, spec.source.kind, spec.parse, spec.pipeline, spec.source.on_bad_file, run.span, run.now
     )
-    parsed = source["batches"] | "Parse" >> ParseReadings(spec.parse, run.now, run.span, schemas_of(spec))
-    clean = parsed.readings | "Cleanse" >> Cleanse(cleanse_spec(spec.quality))
-    checked = clean | "CheckQuality" >> CheckQuality(spec.quality, run.now)
-    rejects = {"BadFiles": source["rejects"], "Unparsed": parsed.rejects, "Unusable": checked.rejects}
+    fleet = fleet_of(spec)
+    parsed = source["batches"] | "Parse" >> ParseReadings(spec.parse, run.now, run.span, schemas_of(spec), fleet)
+    readings, unknown = parsed.readings, {}
+    if fleet is not None:
+        enriched = readings | "Enrich" >> EnrichReadings(fleet, run.now)
+        readings, unknown = enriched.readings, {"UnknownDevices": enriched.rejects}
+    limits = {} if spec.devices is None else quality_by_type(spec.devices, spec.quality)
+    units = {name: cleanse_spec(rules) for name, rules in limits.items()}
+    clean = readings | "Cleanse" >> Cleanse(cleanse_spec(spec.quality), units)
+    checked = clean | "CheckQuality" >> CheckQuality(spec.quality, run.now, limits)
+    rejects = {"BadFiles": source["rejects"], "Unparsed": parsed.rejects, **unknown, "Unusable": checked.rejects}
     flow = {"readings": checked.readings, **rejects}
     if spec.sinks.lake is None:
         return flow | _without_lake(checked.readings, spec, run)

@@ -20,6 +20,7 @@ from telebeam.pipelines.sources import feeds_of, readers_of
 from telebeam.pipelines.spec import PipelineSpec
 from telebeam.transforms.anomaly.spec import TrainedModel
 from telebeam.transforms.errors import SinkError, SourceError, TelebeamError, UnreachableError
+from telebeam.transforms.extras import needing
 from telebeam.transforms.parsing.table import missing_columns
 
 _LOG = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ def preflight(spec: PipelineSpec, choose: Callable[[], RunnerChoice]) -> list[Fi
         ("runner", lambda: choose().description),
     ]
     lake, influx = spec.sinks.lake, spec.sinks.influxdb
+    if spec.devices is not None:
+        checks.append((f"devices {spec.devices.registry}", lambda: check_devices(spec)))
     if lake is not None:
         checks.append((f"lake {lake.path}", lambda: _lake(lake.path)))
         if any(isinstance(each, TrainedModel) for each in spec.anomalies):
@@ -78,6 +81,31 @@ def _stream(spec: PipelineSpec) -> str:
     feeds = feeds_of(spec)
     feeds.probe()
     return f"can be read, by {readers_of(spec.source, feeds)} reader(s) here"
+
+
+def check_devices(spec: PipelineSpec) -> str:
+    """Reads the registry of devices, and compiles what their types name.
+
+    Returns:
+        What was found, in words.
+
+    Raises:
+        ConfigurationError: A file can't be read, or what it holds is wrong.
+    """
+    if spec.devices is None:
+        return "none are declared"
+    with needing("devices", "devices"):
+        from telebeam.io.devices.fleet import OpenFleet
+    fleet = OpenFleet(spec.devices, refreshes=False)
+    try:
+        fleet.check()
+        registry = fleet.fleet().registry
+    finally:
+        fleet.close()
+    named = set(registry.texts("device_type").texts.to_pylist())
+    without = sorted(named - set(spec.devices.types))
+    more = f"; nothing is said of the type(s) {', '.join(without[:10])}" if spec.devices.types and without else ""
+    return f"{len(registry):,} device(s), {len(spec.devices.types)} type(s){more}"
 
 
 def check_influx_for_stream(spec: PipelineSpec) -> None:

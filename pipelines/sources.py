@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from telebeam.io import storage
 from telebeam.io.registry.client import SchemaRegistry
 from telebeam.io.streams.feed import Partition
 from telebeam.io.streams.job import Feeds
 from telebeam.pipelines.spec import PipelineSpec, SourceSpec
+from telebeam.transforms.checking import Checks
+from telebeam.transforms.devices.fleet import FleetOf
+from telebeam.transforms.devices.spec import CAYENNE_LPP, DevicesSpec
 from telebeam.transforms.errors import ConfigurationError
 from telebeam.transforms.extras import needing
 from telebeam.transforms.parsing.wire import SchemaOf
@@ -57,6 +62,46 @@ def feeds_of(spec: PipelineSpec) -> StreamFeeds:
 def schemas_of(spec: PipelineSpec) -> SchemaOf | None:
     """The schema registry that a pipeline's parsing asks; None where none is declared."""
     return None if spec.parse.registry is None else SchemaRegistry(spec.parse.registry)
+
+
+def fleet_of(spec: PipelineSpec, *, refreshes: bool = False) -> FleetOf | None:
+    """What gives workers the devices that a pipeline declares; None where it declares none.
+
+    Args:
+        spec: The pipeline.
+        refreshes: Whether the registry is read again when its file has changed, as a stream does.
+    """
+    if spec.devices is None:
+        return None
+    from telebeam.io.devices.fleet import FleetFiles
+
+    return FleetFiles(_with_full_paths(spec.devices), uuid.uuid4().hex, refreshes)
+
+
+def _with_full_paths(devices: DevicesSpec) -> DevicesSpec:
+    """The same files under names that are the same in every folder: a worker elsewhere has its own."""
+    types = {
+        name: kind.model_copy(
+            update={
+                "data_schema": _in_full(kind.data_schema),
+                "codec": kind.codec if kind.codec == CAYENNE_LPP else _in_full(kind.codec),
+            }
+        )
+        for name, kind in devices.types.items()
+    }
+    return devices.model_copy(update={"registry": _in_full(devices.registry), "types": types})
+
+
+def _in_full(path: str | None) -> str | None:
+    if path is None:
+        return None
+    found = storage.locate(path)
+    return found.path if found.is_local else path
+
+
+def checks_of(spec: PipelineSpec, *, refreshes: bool = False) -> Checks:
+    """All that a pipeline does to records before they are filed; ``refreshes`` as for :func:`fleet_of`."""
+    return Checks(spec.parse, spec.quality, schemas_of(spec), fleet_of(spec, refreshes=refreshes))
 
 
 def readers_of(source: SourceSpec, feeds: StreamFeeds) -> int:

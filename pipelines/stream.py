@@ -29,10 +29,9 @@ from telebeam.pipelines.graph import build_stream
 from telebeam.pipelines.preflight import check_influx_for_stream, check_lake
 from telebeam.pipelines.runners import RunnerChoice, pipeline_options
 from telebeam.pipelines.runtimes.engines import engine
-from telebeam.pipelines.sources import feeds_of, lag_of, readers_of, schemas_of
+from telebeam.pipelines.sources import checks_of, feeds_of, lag_of, readers_of
 from telebeam.pipelines.spec import PipelineSpec
 from telebeam.pipelines.status import StatusLine
-from telebeam.transforms.checking import Checks
 from telebeam.transforms.errors import AwayError, SinkError, SourceError
 from telebeam.transforms.metrics import LOCAL
 
@@ -58,7 +57,7 @@ def stream_job(spec: PipelineSpec, readers: int) -> StreamJob:
         run=uuid.uuid4().hex,
         feeds=feeds_of(spec),
         readers=readers,
-        checks=Checks(spec.parse, spec.quality, schemas_of(spec)),
+        checks=checks_of(spec, refreshes=True),
         windows=spec.windows,
         lake=_in_full(spec.stream_lake),
         influx=spec.sinks.influxdb,

@@ -9,11 +9,10 @@ from pydantic import ValidationError
 
 from telebeam.pipelines.problems import Problem, did_you_mean, dotted, nearest, show, show_kind
 from telebeam.pipelines.settings import describe_settings, keys_below, pattern_of, setting_at
-from telebeam.pipelines.spec import LATER_KEYS, PipelineSpec
+from telebeam.pipelines.spec import PipelineSpec
 from telebeam.pipelines.yaml_lines import Node
 from telebeam.transforms.spec import parse_duration
 
-NOT_YET = "is not part of this version"
 _EXAMPLE_DURATION = "a duration such as 500ms, 30s, 1m, 1h or 1d"
 _EXPECTED = {
     "string_type": "text",
@@ -93,8 +92,6 @@ def _about(path: _Path) -> str:
 
 def _unknown_key(path: _Path, root: Node) -> Problem:
     place, key = root.place_of(path), dotted(path)
-    if pattern_of(path) in LATER_KEYS:
-        return Problem(place, key, NOT_YET, "leave it out; see docs/configuration.md for what there is")
     known = keys_below(pattern_of(path[:-1]))
     name = str(path[-1])
     elsewhere = [setting.key for setting in describe_settings() if setting.key.split(".")[-1] == name]
@@ -140,14 +137,14 @@ def _type_hint(kind: str, found: Any) -> str:
 
 
 def _follows_from_another(detail: Any, details: list[Any]) -> bool:
-    """A key is missing because it is misspelt beside, or because its neighbour belongs to a later version."""
+    """A key is missing because it is misspelt beside."""
     if detail["type"] != "missing":
         return False
     *parent, name = _path(detail)
     beside = [
         _path(other) for other in details if other["type"] == "extra_forbidden" and list(_path(other)[:-1]) == parent
     ]
-    return any(pattern_of(path) in LATER_KEYS or nearest(str(path[-1]), [str(name)]) for path in beside)
+    return any(nearest(str(path[-1]), [str(name)]) for path in beside)
 
 
 def _is_duration(value: Any) -> bool:

@@ -21,6 +21,10 @@ UNIT = b"telebeam.unit"
 """The metadata of a batch's schema that names the part of the source that it came from; sinks name files by it."""
 
 
+CALIBRATED = b"telebeam.calibrated"
+"""The metadata of a batch of readings that were enriched before, as those of the lake: none is calibrated twice."""
+
+
 def constant(text: str | None, rows: int) -> pa.DictionaryArray:
     """A dictionary-encoded column that says the same in each row."""
     if text is None:

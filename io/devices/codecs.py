@@ -17,11 +17,10 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from telebeam.io.devices.process import Answer, Limits, Process
-from telebeam.transforms.devices.decoded import Decoded, Refusal, coded, own_times, spread
+from telebeam.transforms.devices.decoded import Decoded, Payloads, Refusal, coded, own_times, spread
 from telebeam.transforms.errors import ConfigurationError
 from telebeam.transforms.schema import Reason
 
@@ -33,7 +32,6 @@ MOST_STOPS = 50
 """Times that a codec is stopped in one batch, before the rest of the batch is refused undecoded."""
 
 _STOPPED = f"the codec was stopped {MOST_STOPS} times in one batch, so the rest of it was not decoded"
-Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -52,17 +50,6 @@ class Codec:
     def key(self) -> str:
         """64 hexadecimal digits of the source."""
         return hashlib.sha256(self.source.encode()).hexdigest()
-
-
-class Messages(NamedTuple):
-    """What a batch of n messages is decoded from."""
-
-    payloads: pa.LargeBinaryArray
-    """large_binary[n], null for none."""
-    ports: Integers
-    """int64[n]: LoRaWAN's fPort."""
-    received: Integers
-    """int64[n]: µs since 1970; the time that a codec's clock shows."""
 
 
 class _Part(NamedTuple):
@@ -120,7 +107,7 @@ class Codecs:
         with self._lock:
             self._load(codec)
 
-    def decode(self, codec: Codec, messages: Messages) -> Decoded:
+    def decode(self, codec: Codec, messages: Payloads) -> Decoded:
         """What a codec makes of each message; a message that it fails at costs that message alone.
 
         Values, texts and refusals of a message depend on that message and the codec alone, but for one that is near
@@ -139,7 +126,7 @@ class Codecs:
             return _assembled(parts, refused, len(messages.payloads))
 
     def _decode(
-        self, codec: Codec, messages: Messages, first: int, end: int, parts: list[_Part], refused: list[Refusal]
+        self, codec: Codec, messages: Payloads, first: int, end: int, parts: list[_Part], refused: list[Refusal]
     ) -> None:
         """Decodes a range of messages, again in parts where one of them was stopped."""
         open_ = [(first, end)]
@@ -161,7 +148,7 @@ class Codecs:
             ranges = [(first, place), *alone, (place + 1, end)]
             open_ += [each for each in reversed(ranges) if each[0] < each[1]]
 
-    def _run(self, codec: Codec, messages: Messages, first: int, end: int) -> Answer:
+    def _run(self, codec: Codec, messages: Payloads, first: int, end: int) -> Answer:
         self._load(codec)
         body = _body(messages, first, end)
         answer = self._running().ask({"op": "run", "codec": codec.key, "count": end - first}, body)
@@ -214,7 +201,7 @@ def _guilty(answer: Answer, first: int, end: int) -> tuple[int, bool]:
     return (place, True) if place < end else ((first + end) // 2, False)
 
 
-def _chunks(messages: Messages) -> Iterator[tuple[int, int]]:
+def _chunks(messages: Payloads) -> Iterator[tuple[int, int]]:
     """Ranges of messages that are handed over at once."""
     lengths = pc.binary_length(messages.payloads).fill_null(0).to_numpy()
     ends = np.cumsum(lengths)
@@ -227,7 +214,7 @@ def _chunks(messages: Messages) -> Iterator[tuple[int, int]]:
         first = end
 
 
-def _body(messages: Messages, first: int, end: int) -> bytes:
+def _body(messages: Payloads, first: int, end: int) -> bytes:
     """A range of messages as the driver reads them."""
     payloads = messages.payloads.slice(first, end - first).fill_null(b"")
     lengths = pc.binary_length(payloads).to_numpy().astype(np.int32)

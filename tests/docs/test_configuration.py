@@ -9,7 +9,6 @@ import pytest
 from telebeam.pipelines.config import load_config
 from telebeam.pipelines.config_docs import main, render, sections
 from telebeam.pipelines.settings import describe_settings
-from telebeam.pipelines.spec import LATER_KEYS
 from telebeam.transforms.errors import ConfigurationError
 
 
@@ -33,10 +32,6 @@ def test_every_section_has_its_table(document: str):
 def test_every_setting_is_in_a_table(document: str):
     rows = set(re.findall(r"^\| `([^`]+)`", document, flags=re.MULTILINE))
     assert rows >= {s.key for s in describe_settings() if not s.key.startswith("sinks.") or s.key.count(".") > 1}
-
-
-def test_every_key_of_a_later_version_is_named(document: str):
-    assert not [key for key in LATER_KEYS if f"`{key}`" not in document]
 
 
 def test_the_examples_are_taken(document: str, tmp_path: Path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from telebeam.pipelines.config import load_config
-from telebeam.pipelines.spec import LATER_KEYS, PipelineSpec, SinksSpec, SourceSpec
+from telebeam.pipelines.spec import PipelineSpec, SinksSpec, SourceSpec
 from telebeam.transforms.errors import ConfigurationError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "fixtures" / "configs"
@@ -187,19 +187,20 @@ def test_no_sink_is_refused(config, refusal):
     )
 
 
-@pytest.mark.parametrize("key", sorted(LATER_KEYS))
-def test_a_key_of_a_later_version_is_said_to_be_one(config, refusal, key):
-    head, _, last = key.rpartition(".")
-    block = {
-        "": f"{MINIMAL}{last}: {{}}\n",
-        "source": replaced(MINIMAL, "parquet:", f"{last}:"),
-        "sinks": f"{MINIMAL}  {last}: []\n",
-        "windows[]": f"{MINIMAL}windows:\n  - {{{last}: 10m}}\n",
-    }[head]
-    message = refusal(config(block))
-    assert f"{key.replace('[]', '[0]')}: is not part of this version" in message
-    assert "problems" not in message
-    assert "did you mean" not in message
+def test_devices_without_a_registry_are_refused(config, refusal):
+    message = refusal(config(f"{MINIMAL}devices:\n  types: {{climate: {{codec: cayenne_lpp}}}}\n"))
+    assert "devices without devices.registry" in message
+    assert "add registry: devices.yaml" in message
+
+
+def test_uplinks_without_devices_are_refused(config, refusal):
+    assert "lorawan needs devices" in refusal(config(f"{MINIMAL}parse: {{format: lorawan}}\n"))
+
+
+def test_a_codec_that_is_none_is_refused_with_its_place(config, refusal):
+    message = refusal(config(f"{MINIMAL}devices: {{registry: r.yaml, types: {{climate: {{codec: x.py}}}}}}\n"))
+    assert "devices.types.climate.codec: 'x.py' is no codec" in message
+    assert "cayenne_lpp, or the path of a .js file" in message
 
 
 def test_a_wrong_configuration_ends_with_exit_code_2(config):

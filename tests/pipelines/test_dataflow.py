@@ -266,11 +266,11 @@ def test_our_steps_keep_beams_own_attributes():
         ([], ["--project=p", "--region=europe-west1", "--temp_location=/tmp/t"], "'/tmp/t' is not one"),
         ([], PLACE, "workers would not find telebeam"),
         ([], [*PLACE, *DRY, "--dataflow_service_options=streaming_mode_at_least_once"], "in the lake twice"),
-        (["sinks.lake.path=lake"], [*PLACE, *DRY], "sinks.lake.path: lake is a folder of this machine"),
-        (["sinks.lake.path=file:///lake"], [*PLACE, *DRY], "is a folder of this machine"),
+        (["sinks.lake.path=lake"], [*PLACE, *DRY], "sinks.lake.path: lake is a place of this machine"),
+        (["sinks.lake.path=file:///lake"], [*PLACE, *DRY], "is a place of this machine"),
         (["sinks.lake=null", f"sinks.influxdb={INFLUX}"], [*PLACE, *DRY], "a stream needs sinks.lake"),
         (["source.pubsub.endpoint=http://localhost:8085"], [*PLACE, *DRY], "would not be read"),
-        (["source={jsonl: {path: 'in/*.jsonl'}}"], [*PLACE, *DRY], "source.jsonl.path: in/*.jsonl is a folder"),
+        (["source={jsonl: {path: 'in/*.jsonl'}}"], [*PLACE, *DRY], "source.jsonl.path: in/*.jsonl is a place"),
     ],
 )
 def test_what_is_missing_is_said_at_once(minimal: Path, overrides: list[str], given: list[str], words: str):

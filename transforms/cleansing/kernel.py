@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from telebeam.transforms.batches import concat
 from telebeam.transforms.cleansing.conversion import IDENTITY, Conversion, convert
 from telebeam.transforms.cleansing.dictionaries import (
     Combinations,
@@ -22,6 +24,7 @@ from telebeam.transforms.cleansing.dictionaries import (
 )
 from telebeam.transforms.cleansing.spec import CleanseSpec
 from telebeam.transforms.cleansing.units import DIMENSIONLESS, converter, unit_name
+from telebeam.transforms.devices.limits import parts_by_type
 from telebeam.transforms.issues import add_issues
 from telebeam.transforms.schema import Issue
 
@@ -60,7 +63,9 @@ def resolve(text: str, canonical: str | None) -> Resolved:
     return Resolved(canonical or name, conversion, None)
 
 
-def cleanse(batch: pa.RecordBatch, spec: CleanseSpec) -> pa.RecordBatch:
+def cleanse(
+    batch: pa.RecordBatch, spec: CleanseSpec, by_type: Mapping[str, CleanseSpec] | None = None
+) -> pa.RecordBatch:
     """The readings with clean names and with values in the canonical unit of their sensor type.
 
     - ``sensor_type`` and ``measurement_type`` are trimmed and in lower case; an empty measurement type is the
@@ -75,8 +80,14 @@ def cleanse(batch: pa.RecordBatch, spec: CleanseSpec) -> pa.RecordBatch:
     Args:
         batch: Readings in flight; columns that are none of theirs are kept untouched.
         spec: The canonical units.
+        by_type: Those of device types that have units of their own, told by the column ``device_type``; their rows
+            come last.
     """
-    batch = in_flight(batch)
+    parts = [_cleanse(part, rules) for part, rules in parts_by_type(in_flight(batch), by_type or {}, spec)]
+    return concat(parts)
+
+
+def _cleanse(batch: pa.RecordBatch, spec: CleanseSpec) -> pa.RecordBatch:
     sensor = encode(batch.column("sensor_type"), _sensor_names)
     found = combine(sensor, encode(batch.column("unit")))
     resolved = [resolve(text, spec.unit_of(name)) for name, text in found.texts()]

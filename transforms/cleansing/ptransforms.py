@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,10 +20,18 @@ class Cleanse(beam.PTransform):
 
     Batches of ``READINGS_IN_FLIGHT`` in and out, bounded or unbounded.  No row is dropped: what can't be converted
     stays as it is and is flagged.  Late batches are treated like all others.
+
+    Args:
+        spec: The canonical units.
+        by_type: Those of device types that have units of their own; told by the column ``device_type``, which
+            ``EnrichReadings`` adds.
     """
 
     spec: CleanseSpec = field(default_factory=CleanseSpec)
+    by_type: Mapping[str, CleanseSpec] = field(default_factory=dict)
 
     def expand(self, batches: Any) -> Any:
         """The cleansed batches."""
-        return batches | "CleanseBatches" >> beam.Map(cleanse, self.spec).with_output_types(pa.RecordBatch)
+        return batches | "CleanseBatches" >> beam.Map(cleanse, self.spec, self.by_type).with_output_types(
+            pa.RecordBatch
+        )

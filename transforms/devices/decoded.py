@@ -14,6 +14,17 @@ from telebeam.transforms.cleansing.units import SENSOR_UNITS
 from telebeam.transforms.schema import DICTIONARY, TEXT, TIMESTAMP
 
 
+class Payloads(NamedTuple):
+    """What a batch of n messages is decoded from."""
+
+    payloads: pa.LargeBinaryArray
+    """large_binary[n], null for none."""
+    ports: npt.NDArray[np.int64]
+    """int64[n]: LoRaWAN's fPort; 0 where there is none."""
+    received: npt.NDArray[np.int64]
+    """int64[n]: µs since 1970; the time that a codec's clock shows."""
+
+
 class Refusal(NamedTuple):
     """Why a message gave no values: ``reason`` and ``detail`` as the rejects have them."""
 

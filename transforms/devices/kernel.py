@@ -10,7 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from telebeam.transforms.batches import CALIBRATED
 from telebeam.transforms.cleansing.dictionaries import encode, in_flight, replace
+from telebeam.transforms.devices.limits import DEVICE_TYPE
 from telebeam.transforms.devices.registry import ALWAYS, Calibration, Registry
 from telebeam.transforms.devices.rows import Status
 from telebeam.transforms.devices.spec import DevicesSpec
@@ -63,6 +65,7 @@ def enrich(batch: pa.RecordBatch, registry: Registry, spec: DevicesSpec, *, cali
     - ``value`` becomes value × scale + offset and ``unit`` the registry's, by the row of the reading's sensor type,
       else by that of the device.  A value that no double could hold afterwards stays, with its unit and the issue
       ``out_of_range``; one that needs no calibration keeps its exact bits.
+    - ``device_type`` is a column more where any type has limits of its own.
     - A reading of a device that is not in the registry at that time is kept, flagged ``unknown_device``, or in
       ``rejected`` with ``reason`` and ``detail``, as ``spec.unknown`` says.
     - One of a decommissioned device is kept and flagged ``decommissioned_device``.
@@ -75,9 +78,11 @@ def enrich(batch: pa.RecordBatch, registry: Registry, spec: DevicesSpec, *, cali
         registry: A snapshot.
         spec: What to do with unknown devices.
         calibrate: Whether values are as the devices sent them; false for readings that were enriched before, as those
-            of the lake, which must not be calibrated twice.
+            of the lake, which must not be calibrated twice.  A batch marked ``CALIBRATED`` never is.
     """
-    batch = in_flight(batch)
+    metadata = dict(batch.schema.metadata or {})
+    calibrate = calibrate and metadata.pop(CALIBRATED, None) is None
+    batch = in_flight(batch).replace_schema_metadata(metadata)
     found = _find(batch, registry)
     unknown = found.row < 0
     masks = {Issue.DECOMMISSIONED_DEVICE: _spread(registry.status == Status.DECOMMISSIONED, found.row, False)}
@@ -91,7 +96,10 @@ def enrich(batch: pa.RecordBatch, registry: Registry, spec: DevicesSpec, *, cali
         if calibrate:
             columns |= _calibrate(batch, registry, found, masks)
     columns["issues"] = add_issues(batch.column("issues"), masks)
-    return _split(replace(batch, columns), unknown & (spec.unknown == "reject"))
+    enriched = replace(batch, columns)
+    if any(kind.limits for kind in spec.types.values()):
+        enriched = enriched.append_column(DEVICE_TYPE, _texts_of(registry, DEVICE_TYPE, found.row))
+    return _split(enriched, unknown & (spec.unknown == "reject"))
 
 
 def _find(batch: pa.RecordBatch, registry: Registry) -> _Found:
@@ -191,14 +199,23 @@ def groups_of(batch: pa.RecordBatch, registry: Registry) -> pa.DictionaryArray:
     return _looked_up(batch, registry, "group")
 
 
+def known_devices(batch: pa.RecordBatch, registry: Registry) -> Mask:
+    """bool[n]: whether each reading's device is in the registry at its time."""
+    return _find(in_flight(batch), registry).row >= 0
+
+
 def types_of(batch: pa.RecordBatch, registry: Registry) -> pa.DictionaryArray:
     """For each reading the type of its device at its time; null for none."""
     return _looked_up(batch, registry, "device_type")
 
 
 def _looked_up(batch: pa.RecordBatch, registry: Registry, name: str) -> pa.DictionaryArray:
+    return _texts_of(registry, name, _find(in_flight(batch), registry).row)
+
+
+def _texts_of(registry: Registry, name: str, rows: Rows) -> pa.DictionaryArray:
     codes, texts = registry.texts(name)
-    numbers = _spread(codes, _find(in_flight(batch), registry).row, -1).astype(np.int32)
+    numbers = _spread(codes, rows, -1).astype(np.int32)
     return pa.DictionaryArray.from_arrays(pa.array(numbers, mask=numbers < 0), texts).cast(DICTIONARY)
 
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
 
 from telebeam.transforms import coders  # noqa: F401 - registers the coder of RecordBatches
+from telebeam.transforms.devices.fleet import FleetOf
 from telebeam.transforms.devices.kernel import enrich
-from telebeam.transforms.devices.registry import Registry
-from telebeam.transforms.devices.spec import DevicesSpec
 from telebeam.transforms.metrics import measured
 from telebeam.transforms.rejects import of_stage, rejects_of
 
@@ -29,33 +28,24 @@ class EnrichReadings(beam.PTransform):
     Metrics: ``rejects``.
 
     Args:
-        registry: Gives the snapshot to use, on the worker, once for each batch.
-        spec: What to do with unknown devices.
-        calibrate: False for readings that were enriched before.
+        fleet_of: Gives the snapshot to use, on the worker, once for each batch.
         now: The clock on the worker, in seconds since 1970, for ``rejected_at``.
     """
 
-    registry: Callable[[], Registry]
-    spec: DevicesSpec = field(default_factory=DevicesSpec)
-    calibrate: bool = True
+    fleet_of: FleetOf
     now: Callable[[], float] = time.time
 
     def expand(self, batches: Any) -> Any:
         """The two collections, by name."""
-        step = beam.FlatMap(_enrich, self.registry, self.spec, self.calibrate, self.now)
+        step = beam.FlatMap(_enrich, self.fleet_of, self.now)
         return batches | "EnrichBatches" >> step.with_output_types(pa.RecordBatch).with_outputs(
             "rejects", main="readings"
         )
 
 
-def _enrich(
-    batch: pa.RecordBatch,
-    registry: Callable[[], Registry],
-    spec: DevicesSpec,
-    calibrate: bool,
-    now: Callable[[], float],
-) -> Iterator[Any]:
-    readings, rejected = enrich(batch, registry(), spec, calibrate=calibrate)
+def _enrich(batch: pa.RecordBatch, fleet_of: FleetOf, now: Callable[[], float]) -> Iterator[Any]:
+    fleet = fleet_of()
+    readings, rejected = enrich(batch, fleet.registry, fleet.spec)
     measured("rejects", rejected.num_rows)
     yield readings
     yield beam.pvalue.TaggedOutput("rejects", of_stage(rejects_of(rejected, int(now() * 1e6)), "devices"))

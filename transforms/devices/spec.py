@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
+from telebeam.transforms.parsing.spec import Format
 from telebeam.transforms.quality.spec import Limit
 from telebeam.transforms.spec import Duration, Spec
 
@@ -25,6 +26,9 @@ class DeviceType(Spec):
     """A file with the JSON Schema of the type's payloads; one that breaks it is a reject with reason ``schema``."""
     codec: str | None = None
     """What makes readings of the type's bytes: ``cayenne_lpp``, or a ``.js`` file with a TS013 codec."""
+    format: Format | None = None
+    """What the type's payloads are, where the message's key names the device, ``parse.format`` is ``auto`` and no
+    content type says it."""
     interval: Duration | None = None
     """How often a device of the type sends; one that has been silent for longer is overdue."""
     limits: dict[str, Limit] = Field(default_factory=dict)

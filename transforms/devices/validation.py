@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jsonschema_rs
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from telebeam.transforms.extras import needing
 from telebeam.transforms.schema import TEXT
 
 _MAX_DETAIL = 200
@@ -45,6 +45,8 @@ class Validator:
     def __init__(self, schema: Any) -> None:
         if not isinstance(schema, (dict, bool)):
             raise ValueError("a JSON Schema is an object, true or false")
+        with needing("devices", "a JSON Schema"):
+            import jsonschema_rs
         try:
             self._validator = jsonschema_rs.validator_for(
                 schema, pattern_options=jsonschema_rs.RegexOptions(), offline=True

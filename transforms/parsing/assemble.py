@@ -118,8 +118,7 @@ class _Assembler:
         if found.null_count:
             key = self.keys(self.group.rows)
             if key.null_count < rows:
-                ids = pc.struct_field(pc.extract_regex(key.cast(pa.string()), DEVICE_IN_KEY), "id")
-                found = trim(pc.coalesce(found.cast(pa.string()), ids))
+                found = trim(pc.coalesce(found.cast(pa.string()), devices_in(key)))
         if found.null_count and "device_id" in self.spec.defaults:
             found = encode(pc.fill_null(found.cast(pa.string()), self.spec.defaults["device_id"]))
         if found.null_count:
@@ -219,6 +218,11 @@ class _Assembler:
             own = {key: column.filter(mask) for key, column in own.items()}
             flags = {issue: flag[self.open] for issue, flag in flags.items()}
         self.into.readings.append(Columns(self.group.rows[self.open], own, flags))
+
+
+def devices_in(keys: pa.Array) -> pa.StringArray:
+    """text[n]: the device that each key or topic names as ``devices/{id}/telemetry``, else null."""
+    return pc.struct_field(pc.extract_regex(keys.cast(pa.string()), DEVICE_IN_KEY), "id")
 
 
 def decode(text: pa.Array) -> pa.Array:

@@ -1,19 +1,23 @@
 """Which format a message has, and its records by it.
 
-Configuration comes first, then the message's content type, then its bytes.
+Configuration comes first, then the message's content type, then the type of the device that its key names, then its
+bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from telebeam.transforms.devices.fleet import Fleet
 from telebeam.transforms.parsing.binary import cbor_groups, msgpack_groups
-from telebeam.transforms.parsing.compression import unpack
+from telebeam.transforms.parsing.compression import GZIP, Unpacked, unpack
 from telebeam.transforms.parsing.csv import CSV_HEADER, csv_groups
 from telebeam.transforms.parsing.found import Found, Known, Messages, messages_of
 from telebeam.transforms.parsing.ipc import arrow_groups
@@ -26,6 +30,7 @@ from telebeam.transforms.parsing.senml import senml_cbor_groups, senml_groups
 from telebeam.transforms.parsing.sniffing import sniff
 from telebeam.transforms.parsing.sparkplug import sparkplug_groups
 from telebeam.transforms.parsing.spec import ParseSpec
+from telebeam.transforms.parsing.uplinks import are_uplinks, codec_groups, formats_by_device, uplink_groups
 
 CONTENT_TYPES = {
     "application/json": "json",
@@ -52,6 +57,11 @@ CONTENT_TYPES = {
 
 _FOREIGN = r"^(image|audio|video|font)/|^text/(html|xml)|^application/(xml|pdf|zip)"
 """Content types of what is no telemetry."""
+
+CONFIGURATION, CONTENT_TYPE, DEVICE_TYPE, KEY, BYTES, NOTHING, HEADER = (
+    "configuration", "content type", "device type", "key", "bytes", "nothing", "header line",
+)  # fmt: skip
+"""What may decide on a message's format."""
 
 _BRACES = (ord("{"), ord("["))
 _COMPRESSED = (0x1F, 0x28)
@@ -87,37 +97,90 @@ FORMATS: dict[str, Callable[[Messages], Iterator[Found]]] = {
     "avro": avro_groups,
     "protobuf": protobuf_groups,
     "sparkplug": _one(sparkplug_groups),
+    "lorawan": _one(uplink_groups),
+    "codec": _one(codec_groups),
     "unknown": _unknown,
 }
-"""What reads the messages of a format; ``unknown`` refuses them."""
+"""What reads the messages of a format; ``codec`` is their device's own, ``unknown`` refuses them."""
 
 
-def read_records(batch: pa.RecordBatch, spec: ParseSpec, known: Known) -> Iterator[Found]:
+class Choice(NamedTuple):
+    """The format of each message, and what decided on it."""
+
+    formats: npt.NDArray[np.object_]
+    by: npt.NDArray[np.object_]
+
+
+class Decision(NamedTuple):
+    """What is decided of a message before it is read."""
+
+    format: str | None
+    """A key of :data:`FORMATS`; None where the message is refused before that."""
+    by: str | None
+    """What decided on it."""
+    compression: str | None
+    """gzip | zstd."""
+    content: bytes
+    """The payload, out of its compression."""
+
+
+_Declared = list[tuple[str, npt.NDArray[np.object_]]]
+"""What is said of messages beside their bytes, the first to be heard first: who says it, and each one's format or
+None."""
+
+
+def decide(batch: pa.RecordBatch, spec: ParseSpec, known: Known, fleet: Fleet | None = None) -> Decision:
+    """What :func:`read_records` decides of a batch of one message; arguments as there."""
+    messages = messages_of(batch, spec, known, fleet)
+    payload = messages.payloads[0].as_py()
+    if _has_header(batch, spec):
+        return Decision("csv", CONFIGURATION if spec.format == "csv" else HEADER, None, payload)
+    if _too_large(messages).any():
+        return Decision(None, None, None, payload)
+    inside, content = _unpacked(messages)
+    compression = ("gzip" if payload.startswith(GZIP) else "zstd") if content.packed[0] else None
+    if content.refused:
+        return Decision(None, None, compression, payload)
+    choice = _choose(inside, _declared(batch, messages))
+    return Decision(choice.formats[0], choice.by[0], compression, inside.payloads[0].as_py())
+
+
+def read_records(batch: pa.RecordBatch, spec: ParseSpec, known: Known, fleet: Fleet | None = None) -> Iterator[Found]:
     """The records of a batch of ``ENVELOPES``; there is always one part at least.
 
     Args:
         batch: The messages.
         spec: What they look like.
         known: What else is known.
+        fleet: What is known of devices, where a registry of them is declared.
     """
-    messages = messages_of(batch, spec, known)
-    metadata = batch.schema.metadata or {}
-    if CSV_HEADER in metadata and spec.format in ("auto", "csv"):
-        groups, refused = csv_groups(messages.payloads, metadata, spec)
+    messages = messages_of(batch, spec, known, fleet)
+    if _has_header(batch, spec):
+        groups, refused = csv_groups(messages.payloads, batch.schema.metadata, spec)
         yield Found(Records(messages.payloads, np.arange(len(messages))), groups, refused)
         return
-    declared = _content_types(batch, spec)
+    declared = _declared(batch, messages)
     first = _first_bytes(messages.payloads)
-    if not np.isin(first, _COMPRESSED).any() and _all_json(first, declared, spec):
+    if not np.isin(first, _COMPRESSED).any() and _all_json(first, declared, messages):
         yield json_groups(messages.payloads, spec)
         return
     yield from _by_format(messages, declared)
 
 
-def _all_json(first: npt.NDArray[np.int16], declared: npt.NDArray[np.object_] | None, spec: ParseSpec) -> bool:
-    if spec.format in ("json", "ndjson"):
+def _has_header(batch: pa.RecordBatch, spec: ParseSpec) -> bool:
+    return CSV_HEADER in (batch.schema.metadata or {}) and spec.format in ("auto", "csv")
+
+
+def _all_json(first: npt.NDArray[np.int16], declared: _Declared, messages: Messages) -> bool:
+    if messages.spec.format in ("json", "ndjson"):
         return True
-    return spec.format == "auto" and declared is None and bool(np.isin(first, _BRACES).all())
+    if messages.spec.format != "auto" or declared or _may_be_uplinks(messages):
+        return False
+    return bool(np.isin(first, _BRACES).all())
+
+
+def _may_be_uplinks(messages: Messages) -> bool:
+    return messages.fleet is not None and bool(messages.fleet.codecs)
 
 
 def _first_bytes(payloads: pa.LargeBinaryArray) -> npt.NDArray[np.int16]:
@@ -129,9 +192,18 @@ def _first_bytes(payloads: pa.LargeBinaryArray) -> npt.NDArray[np.int16]:
     return found
 
 
-def _content_types(batch: pa.RecordBatch, spec: ParseSpec) -> npt.NDArray[np.object_] | None:
+def _declared(batch: pa.RecordBatch, messages: Messages) -> _Declared:
+    """What content types say, and then the types of the devices that keys name; empty if nobody says of any."""
+    if messages.spec.format != "auto":
+        return []
+    by_device = None if messages.fleet is None else formats_by_device(messages, messages.fleet)
+    said = ((CONTENT_TYPE, _content_types(batch)), (DEVICE_TYPE, by_device))
+    return [(who, formats) for who, formats in said if formats is not None]
+
+
+def _content_types(batch: pa.RecordBatch) -> npt.NDArray[np.object_] | None:
     """The format that each message's content type names, None where it names none; None if no message has one."""
-    if spec.format != "auto" or "content_type" not in batch.schema.names:
+    if "content_type" not in batch.schema.names:
         return None
     column = batch.column("content_type").cast(pa.string()).dictionary_encode()
     words = pc.utf8_lower(pc.utf8_trim_whitespace(pc.replace_substring_regex(column.dictionary, r";.*$", "")))
@@ -145,22 +217,33 @@ def _content_types(batch: pa.RecordBatch, spec: ParseSpec) -> npt.NDArray[np.obj
     return np.array([*named, None], object)[codes]
 
 
-def _by_format(messages: Messages, declared: npt.NDArray[np.object_] | None) -> Iterator[Found]:
+def _too_large(messages: Messages) -> npt.NDArray[np.bool_]:
+    lengths = pc.binary_length(messages.payloads)
+    large: npt.NDArray[np.bool_] = pc.greater(lengths, messages.spec.max_payload_bytes).to_numpy(zero_copy_only=False)
+    return large
+
+
+def _unpacked(messages: Messages) -> tuple[Messages, Unpacked]:
+    """The messages out of their compression, with the limit that they have then."""
+    cap = messages.spec.max_payload_bytes * messages.spec.max_expansion
+    content = unpack(messages.payloads, cap)
+    larger = messages.spec.model_copy(update={"max_payload_bytes": cap})
+    return replace(messages, payloads=content.payloads, spec=larger), content
+
+
+def _by_format(messages: Messages, declared: _Declared) -> Iterator[Found]:
     spec = messages.spec
-    cap = spec.max_payload_bytes * spec.max_expansion
-    large = pc.greater(pc.binary_length(messages.payloads), spec.max_payload_bytes).to_numpy(zero_copy_only=False)
+    large = _too_large(messages)
     small = np.flatnonzero(~large)
     if large.any():
         why = RefusedRecord("too_large", f"larger than parse.max_payload_bytes = {spec.max_payload_bytes}")
         rows = np.flatnonzero(large)
         yield _of_rows(refused_all(messages.take(rows), why), rows)
-        messages, declared = messages.take(small), None if declared is None else declared[small]
-    content = unpack(messages.payloads, cap)
-    inside = Messages(content.payloads, messages.keys, messages.published,
-                      spec.model_copy(update={"max_payload_bytes": cap}), messages.known)  # fmt: skip
+        messages, declared = messages.take(small), [(who, formats[small]) for who, formats in declared]
+    inside, content = _unpacked(messages)
     for row, why in content.refused.items():
         yield _of_rows(refused_all(messages.take(np.array([row])), why), small[[row]])
-    formats = _formats_of(inside, declared)
+    formats = _choose(inside, declared).formats
     formats[list(content.refused)] = ""
     for name in dict.fromkeys(formats.tolist()):
         if name:
@@ -171,15 +254,24 @@ def _by_format(messages: Messages, declared: npt.NDArray[np.object_] | None) -> 
         yield json_groups(messages.payloads, spec)
 
 
-def _formats_of(messages: Messages, declared: npt.NDArray[np.object_] | None) -> npt.NDArray[np.object_]:
+def _choose(messages: Messages, declared: _Declared) -> Choice:
+    """The format of each message, out of its compression."""
     if messages.spec.format != "auto":
-        return np.full(len(messages), messages.spec.format, object)
-    found = sniff(messages, _first_bytes(messages.payloads))
-    return (
-        found
-        if declared is None
-        else np.where(pc.is_null(pa.array(declared, pa.string())).to_numpy(zero_copy_only=False), found, declared)
-    )
+        return Choice(np.full(len(messages), messages.spec.format, object), _by(CONFIGURATION, messages))
+    first = _first_bytes(messages.payloads)
+    formats, by = sniff(messages, first), _by(BYTES, messages)
+    by[formats == "sparkplug"], by[(formats == "json") & ~np.isin(first, _BRACES)] = KEY, NOTHING
+    for who, said in reversed(declared):
+        heard = np.not_equal(said, None)
+        formats[heard], by[heard] = said[heard], who
+    if _may_be_uplinks(messages):
+        uplinks = (formats == "json") & are_uplinks(messages.payloads)
+        formats[uplinks], by[uplinks] = "lorawan", BYTES
+    return Choice(formats, by)
+
+
+def _by(who: str, messages: Messages) -> npt.NDArray[np.object_]:
+    return np.full(len(messages), who, object)
 
 
 def refused_all(messages: Messages, why: RefusedRecord) -> Found:

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from telebeam.transforms.batches import constant
+from telebeam.transforms.devices.fleet import Fleet
+from telebeam.transforms.parsing.assemble import Columns
 from telebeam.transforms.parsing.births import Births
 from telebeam.transforms.parsing.nodes import Group
 from telebeam.transforms.parsing.records import Records, RefusedRecord
@@ -44,6 +46,7 @@ class Messages:
         published: int64[n]: when the broker took them, µs since the epoch, or :data:`NO_TIME`.
         spec: What the payloads look like.
         known: What else is known.
+        fleet: What is known of devices, where a registry of them is declared.
     """
 
     payloads: pa.LargeBinaryArray
@@ -51,6 +54,7 @@ class Messages:
     published: npt.NDArray[np.int64]
     spec: ParseSpec
     known: Known
+    fleet: Fleet | None = None
 
     def __len__(self) -> int:
         return len(self.payloads)
@@ -58,9 +62,8 @@ class Messages:
     def take(self, rows: npt.NDArray[np.int64]) -> Messages:
         """Those at the given places."""
         places = pa.array(rows)
-        return Messages(
-            self.payloads.take(places), self.keys.take(places), self.published[rows], self.spec, self.known
-        )  # fmt: skip
+        columns = (self.payloads.take(places), self.keys.take(places), self.published[rows])
+        return Messages(*columns, self.spec, self.known, self.fleet)
 
 
 class Found(NamedTuple):
@@ -72,9 +75,11 @@ class Found(NamedTuple):
     """Those of them that can be read; their rows count from the first record."""
     refused: list[tuple[int, RefusedRecord]]
     """Those of them that can't, by row."""
+    decoded: tuple[Columns, ...] = ()
+    """Readings that need no assembling; their rows count from the first record."""
 
 
-def messages_of(batch: pa.RecordBatch, spec: ParseSpec, known: Known) -> Messages:
+def messages_of(batch: pa.RecordBatch, spec: ParseSpec, known: Known, fleet: Fleet | None) -> Messages:
     """A batch of ``ENVELOPES`` as messages; its columns ``key`` and ``published_at`` may be absent."""
     payloads = batch.column("payload").cast(pa.large_binary())
     if payloads.null_count:
@@ -85,4 +90,4 @@ def messages_of(batch: pa.RecordBatch, spec: ParseSpec, known: Known) -> Message
     if "published_at" in names:
         micros = batch.column("published_at").cast(TIMESTAMP).cast(pa.int64())
         published = micros.fill_null(NO_TIME).to_numpy(zero_copy_only=False)
-    return Messages(payloads, keys, published, spec, known)
+    return Messages(payloads, keys, published, spec, known, fleet)

@@ -9,7 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from telebeam.transforms.batches import UNIT, concat, constant, with_columns
+from telebeam.transforms.batches import CALIBRATED, UNIT, concat, constant, with_columns
+from telebeam.transforms.devices.fleet import Fleet
+from telebeam.transforms.devices.schemas import conforming
 from telebeam.transforms.issues import add_issues, no_issues
 from telebeam.transforms.parsing.assemble import Assembly, Columns, Refused, assemble
 from telebeam.transforms.parsing.formats import read_records
@@ -17,7 +19,7 @@ from telebeam.transforms.parsing.found import Known
 from telebeam.transforms.parsing.records import RefusedRecord
 from telebeam.transforms.parsing.spec import ParseSpec
 from telebeam.transforms.parsing.table import OURS, TableGroup, table_rows
-from telebeam.transforms.rejects import ORIGIN, of_stage, payloads_as_bytes, reject_batch
+from telebeam.transforms.rejects import ORIGIN, of_stage, payloads_as_bytes, reject_batch, rejects_of
 from telebeam.transforms.schema import READINGS_IN_FLIGHT, Issue, Reason, cast
 
 
@@ -30,7 +32,9 @@ class Parsed(NamedTuple):
     """:data:`~telebeam.transforms.schema.REJECTS`."""
 
 
-def parse(batch: pa.RecordBatch, spec: ParseSpec, now: int, known: Known | None = None) -> Parsed:
+def parse(
+    batch: pa.RecordBatch, spec: ParseSpec, now: int, known: Known | None = None, fleet: Fleet | None = None
+) -> Parsed:
     """Readings and rejects of a batch of records, or of rows of a table.
 
     Args:
@@ -40,6 +44,8 @@ def parse(batch: pa.RecordBatch, spec: ParseSpec, now: int, known: Known | None 
         spec: What the payloads look like.
         now: For ``rejected_at``, µs since the epoch.
         known: A registry's schemas, and what earlier batches have said; what this one says is added to it.
+        fleet: What is known of devices, where a registry of them is declared: their types' codecs read payloads, and
+            their schemas refuse some.
 
     Raises:
         SourceError: A registry does not answer; the batch may be parsed again, nothing was added.
@@ -47,15 +53,33 @@ def parse(batch: pa.RecordBatch, spec: ParseSpec, now: int, known: Known | None 
     if not _holds_records(batch.schema, spec):
         assembly = Assembly()
         assemble(TableGroup(batch), lambda rows: constant(None, len(rows)), spec, assembly)
-        return _finish(assembly, table_rows(batch), np.arange(batch.num_rows), batch, spec, now)
+        parsed = _finish(assembly, table_rows(batch), np.arange(batch.num_rows), batch, spec, now)
+        return parsed if fleet is None or "issues" not in batch.schema.names else _marked(parsed)
     parts = []
-    for found in read_records(batch, spec, known or Known()):
-        assembly = Assembly()
+    for found in read_records(batch, spec, known or Known(), fleet):
+        assembly = Assembly(list(found.decoded))
         assembly.refused += _refusals(found.refused)
         for group in found.groups:
             assemble(group, partial(_keys, batch, found.records.envelopes), spec, assembly)
-        parts.append(_finish(assembly, found.records.payloads, found.records.envelopes, batch, spec, now))
+        part = _finish(assembly, found.records.payloads, found.records.envelopes, batch, spec, now)
+        parts.append(part if fleet is None else _conforming(part, fleet, now))
     return parts[0] if len(parts) == 1 else _together(parts)
+
+
+def _marked(parsed: Parsed) -> Parsed:
+    metadata = {**(parsed.readings.schema.metadata or {}), CALIBRATED: b""}
+    return parsed._replace(readings=parsed.readings.replace_schema_metadata(metadata))
+
+
+def _conforming(parsed: Parsed, fleet: Fleet, now: int) -> Parsed:
+    """The same, with a reject in place of each payload that breaks its type's schema; a table's rows are none."""
+    if not fleet.schemas or pa.types.is_struct(parsed.readings.column("payload").type.value_type):
+        return parsed
+    readings, refused = conforming(parsed.readings, fleet)
+    if not refused.num_rows:
+        return parsed
+    rejects = rejects_of(refused, now).replace_schema_metadata(parsed.rejects.schema.metadata)
+    return Parsed(readings, concat([parsed.rejects, rejects]))
 
 
 def _holds_records(schema: pa.Schema, spec: ParseSpec) -> bool:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from telebeam.transforms import coders  # noqa: F401 - registers the coder of RecordBatches
 from telebeam.transforms.batches import rows_within
+from telebeam.transforms.devices.fleet import FleetOf
 from telebeam.transforms.metrics import measured
 from telebeam.transforms.parsing.found import Known
 from telebeam.transforms.parsing.kernel import parse
@@ -35,41 +36,37 @@ class ParseReadings(beam.PTransform):
         now: The clock on the worker, in seconds since 1970, for ``rejected_at``.
         span: [first, end) in µs since 1970: what is known to be outside of it is not asked for, and so not counted.
         schema_of: A registry's schemas by their ids; it is sent to the workers.
+        fleet_of: Gives what is known of devices; it is sent to the workers.
     """
 
     spec: ParseSpec = field(default_factory=ParseSpec)
     now: Callable[[], float] = time.time
     span: tuple[int, int] | None = None
     schema_of: SchemaOf | None = None
+    fleet_of: FleetOf | None = None
 
     def expand(self, batches: beam.PCollection) -> Any:
         """The two collections, by name."""
-        step = beam.ParDo(_Parse(self.spec, self.now, self.span, self.schema_of)).with_output_types(pa.RecordBatch)
+        step = beam.ParDo(_Parse(self)).with_output_types(pa.RecordBatch)
         return batches | "ParseBatches" >> step.with_outputs("rejects", main="readings")
 
 
 class _Parse(beam.DoFn):
     """Parses, and remembers what births said; what one worker's messages say, others don't know."""
 
-    def __init__(
-        self, spec: ParseSpec, now: Callable[[], float], span: tuple[int, int] | None, schema_of: SchemaOf | None
-    ) -> None:
-        self._spec, self._now, self._span, self._schema_of = spec, now, span, schema_of
-        self._known = Known(schema_of)
+    def __init__(self, step: ParseReadings) -> None:
+        self._spec, self._now, self._span = step.spec, step.now, step.span
+        self._schema_of, self._fleet_of = step.schema_of, step.fleet_of
+        self._known = Known(step.schema_of)
 
     def setup(self) -> None:
         self._known = Known(self._schema_of)
 
     def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
-        yield from _parse(batch, self._spec, self._now, self._span, self._known)
-
-
-def _parse(
-    batch: pa.RecordBatch, spec: ParseSpec, now: Callable[[], float], span: tuple[int, int] | None, known: Known
-) -> Iterator[Any]:
-    parsed = parse(batch, spec, int(now() * 1e6), known)
-    readings, rejects = parsed if span is None else (rows_within(part, span) for part in parsed)
-    measured("rows_in", readings.num_rows + rejects.num_rows)
-    measured("rejects", rejects.num_rows)
-    yield readings
-    yield beam.pvalue.TaggedOutput("rejects", rejects)
+        fleet = None if self._fleet_of is None else self._fleet_of()
+        parsed = parse(batch, self._spec, int(self._now() * 1e6), self._known, fleet)
+        readings, rejects = parsed if self._span is None else (rows_within(part, self._span) for part in parsed)
+        measured("rows_in", readings.num_rows + rejects.num_rows)
+        measured("rejects", rejects.num_rows)
+        yield readings
+        yield beam.pvalue.TaggedOutput("rejects", rejects)

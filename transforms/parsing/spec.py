@@ -18,7 +18,7 @@ FIELDS = (
 
 Format = Literal[
     "auto", "json", "ndjson", "csv", "columns", "cbor", "msgpack", "senml", "senml_cbor", "line_protocol", "arrow",
-    "avro", "protobuf", "sparkplug",
+    "avro", "protobuf", "sparkplug", "lorawan",
 ]  # fmt: skip
 
 

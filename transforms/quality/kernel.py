@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -10,9 +11,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from telebeam.transforms.batches import concat
 from telebeam.transforms.cleansing.dictionaries import combine, encode, has_control_bytes, in_flight, replace
 from telebeam.transforms.cleansing.spec import CleanseSpec, cleanse_spec
 from telebeam.transforms.cleansing.units import converter, unit_name
+from telebeam.transforms.devices.limits import parts_by_type
 from telebeam.transforms.errors import ConfigurationError
 from telebeam.transforms.issues import add_issues, count_issues
 from telebeam.transforms.quality.spec import QualitySpec
@@ -47,7 +50,12 @@ class Checked(NamedTuple):
     rejected: pa.RecordBatch
 
 
-def check_quality(batch: pa.RecordBatch, spec: QualitySpec, now: datetime | int) -> Checked:
+def check_quality(
+    batch: pa.RecordBatch,
+    spec: QualitySpec,
+    now: datetime | int,
+    by_type: Mapping[str, QualitySpec] | None = None,
+) -> Checked:
     """The readings that can be used, with issues and score, and the rest with a reason.
 
     ``rejected`` has the readings' columns and ``reason`` and ``detail`` (:data:`DETAILS`).  ``readings`` differ
@@ -63,12 +71,19 @@ def check_quality(batch: pa.RecordBatch, spec: QualitySpec, now: datetime | int)
             untouched in both parts.
         spec: The rules.
         now: The clock, as an aware datetime or in microseconds since 1970.
+        by_type: The rules for device types that have limits of their own, told by the column ``device_type``; their
+            rows come last.
 
     Raises:
         ConfigurationError: ``now`` is a datetime without a zone.
     """
-    batch = in_flight(batch)
-    readings, rejected = _split(batch, _first_reasons(batch, spec, _microseconds(now)))
+    moment = _microseconds(now)
+    parts = [_check(part, rules, moment) for part, rules in parts_by_type(in_flight(batch), by_type or {}, spec)]
+    return Checked(concat([part.readings for part in parts]), concat([part.rejected for part in parts]))
+
+
+def _check(batch: pa.RecordBatch, spec: QualitySpec, now: int) -> Checked:
+    readings, rejected = _split(batch, _first_reasons(batch, spec, now))
     return Checked(_score(readings, spec), rejected)
 
 

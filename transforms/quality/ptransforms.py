@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,20 +35,25 @@ class CheckQuality(beam.PTransform):
         spec: The rules.
         now: The clock on the worker, in seconds since 1970: ``future`` and ``too_old`` are measured from it, and it is
             ``rejected_at``.
+        by_type: The rules for device types that have limits of their own; told by the column ``device_type``, which
+            ``EnrichReadings`` adds.
     """
 
     spec: QualitySpec = field(default_factory=QualitySpec)
     now: Callable[[], float] = time.time
+    by_type: Mapping[str, QualitySpec] = field(default_factory=dict)
 
     def expand(self, batches: Any) -> Any:
         """The two collections, by name."""
-        step = beam.FlatMap(_check, self.spec, self.now).with_output_types(pa.RecordBatch)
+        step = beam.FlatMap(_check, self.spec, self.now, self.by_type).with_output_types(pa.RecordBatch)
         return batches | "CheckBatches" >> step.with_outputs("rejects", main="readings")
 
 
-def _check(batch: pa.RecordBatch, spec: QualitySpec, now: Callable[[], float]) -> Iterator[Any]:
+def _check(
+    batch: pa.RecordBatch, spec: QualitySpec, now: Callable[[], float], by_type: Mapping[str, QualitySpec]
+) -> Iterator[Any]:
     moment = int(now() * 1e6)
-    readings, rejected = check_quality(batch, spec, moment)
+    readings, rejected = check_quality(batch, spec, moment, by_type)
     measured("rejects", rejected.num_rows)
     yield conform(readings, READINGS_IN_FLIGHT).replace_schema_metadata(batch.schema.metadata)
     yield beam.pvalue.TaggedOutput("rejects", of_stage(rejects_of(rejected, moment), "quality"))

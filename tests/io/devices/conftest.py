@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from telebeam.io.devices.codecs import Codec, Codecs, Messages
-from telebeam.transforms.devices.decoded import Decoded
+from telebeam.io.devices.codecs import Codec, Codecs
+from telebeam.transforms.devices.decoded import Decoded, Payloads
 
 RECEIVED = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
 Decode = Callable[..., Decoded]
@@ -31,6 +31,6 @@ def decode(codecs: Codecs) -> Decode:
     return run
 
 
-def messages(*payloads: bytes, port: int = 1) -> Messages:
+def messages(*payloads: bytes, port: int = 1) -> Payloads:
     count = len(payloads)
-    return Messages(pa.array(payloads, pa.large_binary()), np.full(count, port), np.full(count, RECEIVED))
+    return Payloads(pa.array(payloads, pa.large_binary()), np.full(count, port), np.full(count, RECEIVED))

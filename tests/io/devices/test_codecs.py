@@ -17,8 +17,8 @@ import pyarrow as pa
 import pytest
 
 from telebeam.io.devices import codecs as module
-from telebeam.io.devices.codecs import Codec, Codecs, Messages
-from telebeam.transforms.devices.decoded import Decoded
+from telebeam.io.devices.codecs import Codec, Codecs
+from telebeam.transforms.devices.decoded import Decoded, Payloads
 from telebeam.transforms.errors import ConfigurationError
 
 Decode = Callable[..., Decoded]
@@ -159,7 +159,7 @@ def test_a_message_that_takes_all_time_or_memory_costs_itself_alone(bomb: str, d
 
 def test_a_codec_that_is_stopped_again_and_again_is_given_up(codecs: Codecs, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "MOST_STOPS", 3)
-    batch = Messages(pa.array([b""] * 200, pa.large_binary()), np.zeros(200, np.int64), np.zeros(200, np.int64))
+    batch = Payloads(pa.array([b""] * 200, pa.large_binary()), np.zeros(200, np.int64), np.zeros(200, np.int64))
     found = codecs.decode(Codec(uplink(ENDLESS)), batch)
     assert len(found.refused) == 200
     assert sum(detail.startswith("stopped: ") for detail in details(found)) == 3
@@ -257,12 +257,12 @@ def test_results_may_have_members_named_like_built_in_ones(decode: Decode):
 def test_however_a_batch_is_cut_it_gives_the_same(root: Path, codecs: Codecs):
     random = np.random.default_rng(5)
     payloads = pa.array([random.bytes(int(n)) for n in random.integers(0, 12, 1500)], pa.large_binary())
-    batch = Messages(payloads, random.integers(1, 4, 1500), np.full(1500, 1_767_225_600_000_000))
+    batch = Payloads(payloads, random.integers(1, 4, 1500), np.full(1500, 1_767_225_600_000_000))
     codec = Codec(source_of(root, "ports"))
     whole = codecs.decode(codec, batch)
     parts = []
     for first, end in ((0, 1), (1, 700), (700, 1500)):
-        part = codecs.decode(codec, Messages(*(column[first:end] for column in batch)))
+        part = codecs.decode(codec, Payloads(*(column[first:end] for column in batch)))
         parts += [(message + first, *rest) for message, *rest in values(part)]
         parts += [refusal._replace(message=refusal.message + first) for refusal in part.refused]
     assert sorted(map(repr, parts)) == sorted(map(repr, [*values(whole), *whole.refused]))
@@ -271,7 +271,7 @@ def test_however_a_batch_is_cut_it_gives_the_same(root: Path, codecs: Codecs):
 @pytest.mark.parametrize("payloads", [[], [None], [b"", None]])
 def test_an_empty_batch_and_empty_messages_are_fine(payloads: list[bytes | None], codecs: Codecs):
     count = len(payloads)
-    batch = Messages(pa.array(payloads, pa.large_binary()), np.zeros(count, np.int64), np.zeros(count, np.int64))
+    batch = Payloads(pa.array(payloads, pa.large_binary()), np.zeros(count, np.int64), np.zeros(count, np.int64))
     found = codecs.decode(Codec(uplink("return {data: {n: input.bytes.length}}")), batch)
     assert found.value.tolist() == [0.0] * count
     assert len(found.metadata) == count
@@ -312,6 +312,6 @@ def test_a_process_that_is_killed_costs_no_message(root: Path):
         codec = Codec(uplink("return {data: {v: 1}}"))
         made.check(codec)
         os.kill(made.process_id(), signal.SIGKILL)
-        batch = Messages(pa.array([b""] * 5, pa.large_binary()), np.zeros(5, np.int64), np.zeros(5, np.int64))
+        batch = Payloads(pa.array([b""] * 5, pa.large_binary()), np.zeros(5, np.int64), np.zeros(5, np.int64))
         found = made.decode(codec, batch)
     assert found.value.tolist() == [1.0] * 5

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
 from telebeam.transforms.parsing.kernel import parse
 from telebeam.transforms.parsing.spec import ParseSpec
-from telebeam.transforms.schema import ENVELOPES
+from tests.transforms.records import envelopes as make_envelopes
 
 NOW = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
 
@@ -29,20 +28,6 @@ class Outcome(NamedTuple):
 
 Envelopes = Callable[..., pa.RecordBatch]
 Parse = Callable[..., Outcome]
-
-
-def _envelopes(
-    payloads: Sequence[bytes | None], keys: Sequence[str | None] | None = None, offsets: Sequence[int] | None = None
-) -> pa.RecordBatch:
-    rows = len(payloads)
-    columns = [
-        pa.array(payloads, pa.large_binary()),
-        pa.array(keys if keys is not None else [None] * rows, pa.string()),
-        pa.array(["topic"] * rows, pa.string()),
-        pa.array(np.zeros(rows, np.int32)),
-        pa.array(np.arange(rows) if offsets is None else np.array(offsets, np.int64)),
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=ENVELOPES)
 
 
 def _outcome(batch: pa.RecordBatch, spec: ParseSpec) -> Outcome:
@@ -63,7 +48,7 @@ def _outcome(batch: pa.RecordBatch, spec: ParseSpec) -> Outcome:
 @pytest.fixture(scope="session")
 def envelopes() -> Envelopes:
     """Makes a batch of payloads, with keys and offsets if given."""
-    return _envelopes
+    return make_envelopes
 
 
 @pytest.fixture(scope="session")
@@ -78,6 +63,6 @@ def parse_json() -> Parse:
 
     def run(*payloads: bytes | str | None, keys: Any = None, offsets: Any = None, **spec: Any) -> Outcome:
         raw = [payload.encode() if isinstance(payload, str) else payload for payload in payloads]
-        return _outcome(_envelopes(raw, keys, offsets), ParseSpec(**spec))
+        return _outcome(make_envelopes(raw, keys, offsets), ParseSpec(**spec))
 
     return run

@@ -10,6 +10,9 @@ import msgspec
 import pyarrow as pa
 import pytest
 
+from telebeam.transforms.devices.fleet import Fleet
+from telebeam.transforms.devices.registry import Registry
+from telebeam.transforms.devices.spec import DevicesSpec
 from telebeam.transforms.parsing.formats import CONTENT_TYPES, FORMATS
 from telebeam.transforms.parsing.kernel import parse
 from telebeam.transforms.parsing.spec import ParseSpec
@@ -77,10 +80,11 @@ def test_every_content_type_names_a_format_that_is_read():
     assert set(CONTENT_TYPES.values()) <= set(FORMATS)
 
 
-@pytest.mark.parametrize("form", sorted(set(FORMATS) - {"avro", "protobuf", "unknown"}))
+@pytest.mark.parametrize("form", sorted(set(FORMATS) - {"avro", "protobuf", "unknown", "codec"}))
 def test_no_messages_give_nothing_and_too_large_ones_are_refused(form: str, envelopes):
-    empty = parse(envelopes([]), ParseSpec(format=form), 0)
+    fleet = Fleet(DevicesSpec(), Registry.empty())
+    empty = parse(envelopes([]), ParseSpec(format=form), 0, None, fleet)
     assert (empty.readings.num_rows, empty.rejects.num_rows) == (0, 0)
-    large = parse(envelopes([b"x" * 101, None]), ParseSpec(format=form, max_payload_bytes=100), 0)
+    large = parse(envelopes([b"x" * 101, None]), ParseSpec(format=form, max_payload_bytes=100), 0, None, fleet)
     assert large.rejects.column("reason").to_pylist()[0] == "too_large" or form == "csv"
     assert large.rejects.num_rows == 2
