@@ -140,14 +140,14 @@ def latency(servers: Servers, telebeam: Sequence[str], folder: Path, *, rate: fl
         time={"max_out_of_orderness": f"{DISORDER_SECONDS:g}s"}, environment=servers.environment,
     )  # fmt: skip
     devices = Fleet().devices[:: 1000 // SAMPLED_DEVICES][:SAMPLED_DEVICES]
-    files = LakeWatch(job.lake)
+    files, closed = LakeWatch(job.lake), LakeWatch(job.lake, ("windows",))
     seconds = minutes * 60 + WARM_SECONDS
     with job.running() as process, reporting(servers, topic, rate=rate, seconds=seconds + _READY_SECONDS) as fleet:
         wait_for_files(job, process, files)
         since = time.time() + WARM_SECONDS
         points = PointWatch(servers, READINGS, devices, since)
         windows = PointWatch(servers, WINDOWS, Fleet().devices[::50], since, 60)
-        watches = [Repeating(POLL_SECONDS, watch) for watch in (files, points, windows)]
+        watches = [Repeating(POLL_SECONDS, watch) for watch in (files, closed, points, windows)]
         for watch in watches:
             watch.start()
         try:
@@ -169,6 +169,11 @@ def latency(servers: Servers, telebeam: Sequence[str], folder: Path, *, rate: fl
             f"window closed ({DISORDER_SECONDS:g} s after its end) → in InfluxDB, p95",
             windows.delays(since, 60 + DISORDER_SECONDS),
             Target(2, 1, at_most=True),
+        ),
+        _delay_row(
+            f"window closed ({DISORDER_SECONDS:g} s after its end) → its file in the lake, p95",
+            window_file_delays(closed, since),
+            Target(2, at_most=True),
         ),
         Row("readings files a partition and minute", _files_a_minute(files, since), "", Target(12.5, at_most=True)),
         fleet.row(),
@@ -224,6 +229,17 @@ def file_delays(files: LakeWatch, since: float) -> list[float]:
         times = pq.ParquetFile(file.path).read(["timestamp"])["timestamp"].to_numpy().astype("int64") / 1e6
         delays.append(file.seen - times[times >= since])
     return list(np.concatenate(delays)) if delays else []
+
+
+def window_file_delays(files: LakeWatch, since: float) -> list[float]:
+    """For each file of windows that start from a time on, how long after they closed it was seen."""
+    delays = []
+    for file in files.files():
+        table = pq.ParquetFile(file.path).read(["window_start", "window_end"])
+        starts, ends = (table[name].to_numpy().astype("int64") / 1e6 for name in table.column_names)
+        if (starts >= since).any():
+            delays.append(file.seen - ends.max() - DISORDER_SECONDS)
+    return delays
 
 
 def _readings_filed(files: LakeWatch, devices: Sequence[str], since: float) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import pyarrow as pa
@@ -22,6 +23,12 @@ from telebeam.transforms.aggregation.spec import WindowSpec
 
 MOST_PANES = 250_000
 """Panes that are remembered, some 1 KB each: for more of them readings are read again instead."""
+MOST_PIECES = 8
+"""Pieces that are read for panes at once: a backlog has windows that close at once, and panes by the million."""
+
+
+_REST = 20.0
+"""How many times as long as it took reading ahead is left alone: a twentieth of a core at most, however many files."""
 
 
 class Due(NamedTuple):
@@ -51,6 +58,9 @@ class Source(Protocol):
     def forget(self) -> None:
         """What was due was not filed: it is due again."""
 
+    def read_ahead(self, heard: Heard, clock: int) -> None:
+        """Reads what open windows have so far, so that little is left to be done when they close."""
+
 
 class GridSource:
     """The windows of a grid.
@@ -59,9 +69,16 @@ class GridSource:
         root: Where the lake is.
         window: Which.
         piece_rows: Readings that are worked on together, about.
+        monotonic: Seconds that never go back.
     """
 
-    def __init__(self, root: storage.Location, window: WindowSpec, piece_rows: int) -> None:
+    def __init__(
+        self,
+        root: storage.Location,
+        window: WindowSpec,
+        piece_rows: int,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         if not isinstance(window.windowing, Grid):
             raise TypeError(f"{window.words} have no grid")
         self._root = root
@@ -69,6 +86,8 @@ class GridSource:
         self._grid = window.windowing
         self._piece_rows = piece_rows
         self._panes = _Panes(root, self._grid, piece_rows)
+        self._monotonic = monotonic
+        self._ahead_from = float("-inf")
         self.reach = self._grid.reach
 
     def due(self, heard: Heard, receipt: WindowReceipt, clock: int) -> list[Due]:
@@ -94,12 +113,15 @@ class GridSource:
 
     def windows(self, spans: Sequence[Span]) -> Iterator[Computed]:
         """As :meth:`Source.windows`."""
-        wanted = Wanted(self._window, tuple(spans))
-        found = self._panes.of(joined(readings_of(wanted))) if self._grid.panes > 1 else None
+        older, recent = self._panes.split(spans)
+        wanted = Wanted(self._window, tuple(recent))
+        found = self._panes.of(joined(readings_of(wanted)))
         if found is None:
-            yield from windows_of(self._root, [wanted], self._piece_rows, late=False)
+            older = spans
         else:
             yield from computed(wanted, slide(found, self._grid))
+        if older:
+            yield from windows_of(self._root, [Wanted(self._window, tuple(older))], self._piece_rows, late=False)
 
     def gone(self, spans: Sequence[Span], filed: FiledWindows) -> pa.RecordBatch:
         """Nothing: a window that has a reading keeps it."""
@@ -107,6 +129,13 @@ class GridSource:
 
     def forget(self) -> None:
         """Nothing is remembered of what is due."""
+
+    def read_ahead(self, heard: Heard, clock: int) -> None:
+        """As :meth:`Source.read_ahead`; does nothing for a while after it took long."""
+        begun = self._monotonic()
+        if begun >= self._ahead_from:
+            self._panes.of(joined(readings_of(Wanted(self._window, tuple(self.open(heard, clock))))))
+            self._ahead_from = self._monotonic() + _REST * (self._monotonic() - begun)
 
     def _by_hour(self, spans: Sequence[Span]) -> Iterator[Due]:
         for hour in sorted({hour for first, end in spans for hour in range(first // HOUR, (end - 1) // HOUR + 1)}):
@@ -131,6 +160,12 @@ class _Panes:
         self._panes: list[Partials] = []
         self._is_off = False
 
+    def split(self, spans: Sequence[Span]) -> tuple[list[Span], list[Span]]:
+        """Spans of windows to which late readings came long ago, and those of which panes are or will be remembered."""
+        edge = self._first if self._panes else NEVER
+        older = [(first, min(end, edge)) for first, end in spans if first < edge]
+        return older, [(max(first, edge), end) for first, end in spans if end > edge]
+
     def of(self, spans: Sequence[Span]) -> Partials | None:
         """The panes of some spans of readings; None where they are not remembered, or are none."""
         if self._is_off or not spans:
@@ -138,20 +173,24 @@ class _Panes:
         groups = groups_of(self._root, spans)
         first = spans[0][0]
         if self._panes and first < self._first:
-            return None  # late readings came to windows of long ago
+            return None
         vanished = {group for group in self._known if overlap(group.first, group.last, spans)} - {*groups}
         if vanished or not self._panes:
             self._known, self._panes = set(), []
         self._first = first
-        self._read([group for group in groups if group not in self._known])
+        new = [group for group in groups if group not in self._known]
+        if sum(group.rows for group in new) > MOST_PIECES * self._piece_rows:
+            return None
+        self._read(new)
+        if self._is_off:
+            self._known, self._panes = set(), []
+            return None
         self._known = {group for group in (*self._known, *groups) if group.last >= first}
         if not self._panes:
             return None
         whole = merge(self._panes)
         whole = select(whole, whole.start >= first)
         self._panes = [whole]
-        if len(whole) > MOST_PANES:
-            self._is_off, self._known, self._panes = True, set(), []
         return select(whole, whole.start < spans[-1][1])
 
     def _read(self, groups: Sequence[RowGroup]) -> None:
@@ -162,4 +201,7 @@ class _Panes:
             reading.condense()
 
     def _add(self, rows: pa.RecordBatch) -> None:
-        self._panes = [merge([*self._panes, aggregate(rows, self._grid)])]
+        if not self._is_off:
+            whole = merge([*self._panes, aggregate(rows, self._grid)])
+            self._is_off = len(whole) > MOST_PANES
+            self._panes = [whole]

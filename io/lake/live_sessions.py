@@ -97,6 +97,9 @@ class SessionSource:
         self._blocks.clear()
         self._heard.clear()
 
+    def read_ahead(self, heard: Heard, clock: int) -> None:
+        """Nothing: what is remembered of sessions is up to date."""
+
     def _touched(self, heard: Heard, receipt: WindowReceipt) -> tuple[list[Span], set[int]]:
         """(where readings came that the receipt does not speak of, the blocks that are not closed for good)."""
         fresh: list[Span] = []

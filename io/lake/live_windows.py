@@ -119,6 +119,9 @@ class LiveWindows:
             raise
         if due:
             self._save(self._done(heard, receipt))
+        else:
+            # Not behind windows that have closed: whoever waits for them would wait for this, too.
+            self._source.read_ahead(heard, clock)
         return Settled(rows, receipt.owed if influx else ())
 
     def _done(self, heard: Heard, receipt: WindowReceipt) -> WindowReceipt:
