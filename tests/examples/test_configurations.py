@@ -117,3 +117,16 @@ def test_what_was_deleted_comes_back_byte_for_byte_when_the_job_is_run_again(
 
 def _contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_uplinks_become_readings_by_the_registry_and_the_codecs(start: Callable[..., str], tmp_path: Path):
+    shutil.copytree(EXAMPLES / "lorawan", tmp_path, dirs_exist_ok=True)
+    counts = json.loads(start(*RUN, "job.yaml", "--json"))["balance"]
+    assert counts == {"in": 10, "readings": 8, "rejects": 2, "duplicates": 0, "late": 0}
+    rows = Lake("lake").readings().to_pylist()
+    places = {row["timestamp"].hour: row["location"] for row in rows if row["sensor_type"] == "humidity"}
+    assert places == {11: "hall 1", 12: "hall 2"}
+    assert [row["value"] for row in rows if row["sensor_type"] == "temperature"] == pytest.approx([26.7, 27.0])
+    low = [row["issues"] for row in rows if row["sensor_type"] == "battery_voltage" and row["value"] < 2.5]
+    assert low == [["codec_warning", "out_of_range"]]
+    assert sorted(Lake("lake").rejects()["reason"].to_pylist()) == ["malformed", "unknown_device"]
