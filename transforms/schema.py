@@ -64,9 +64,21 @@ REJECTS = pa.schema(
         pa.field("timestamp", TIMESTAMP),
         *_ORIGIN,
         _required("rejected_at", TIMESTAMP),
+        pa.field("key", TEXT),
+        pa.field("content_type", TEXT),
+        pa.field("published_at", TIMESTAMP),
     ]
 )
-"""One row is one record, or one value of a record, that can't be used."""
+"""One row is one record, or one value of a record, that can't be used; the last three are what else its message said.
+
+``published_at`` is when the broker took it.
+"""
+
+MESSAGE = ("key", "content_type", "published_at")
+"""The columns of rejects that say what parsing was given beside the payload; files of before lack them."""
+
+REPLAYED = REJECTS.append(_required("replayed_at", TIMESTAMP))
+"""One row is one reject that was parsed again, and whose readings stand in the lake."""
 
 SERIES = ("tenant", "device_id", "sensor_type", "measurement_type", "unit", "location")
 """The columns that name a series: what is aggregated together."""
@@ -165,10 +177,57 @@ COMMANDS = pa.schema(
 )
 """One row is one command to a device, of a rule; ``payload`` is JSON text."""
 
+LAST_N = pa.schema(
+    [
+        *_SERIES_FIELDS,
+        _required("timestamp", TIMESTAMP),
+        _required("value", pa.float64()),
+        *_ORIGIN,
+        _required("n", pa.int64()),
+        _required("count", pa.int64()),
+        _required("mean", pa.float64()),
+        pa.field("std", pa.float64()),
+        _required("min", pa.float64()),
+        _required("max", pa.float64()),
+        pa.field("trend_per_second", pa.float64()),
+    ]
+)
+"""One row is what the last ``n`` readings of a series say at one of them, itself included.
+
+``count`` is smaller than ``n`` while the series has fewer.  ``std`` and ``trend_per_second`` are null as in windows.
+"""
+
+DRIFT = pa.schema(
+    [
+        _required("pipeline", TEXT),
+        _required("model", TEXT),
+        _required("version", TEXT),
+        _required("valid_from", TIMESTAMP),
+        _required("tenant", TEXT),
+        _required("sensor_type", TEXT),
+        pa.field("device_type", TEXT),
+        _required("feature", TEXT),
+        _required("statistic", TEXT),  # psi | ks
+        _required("value", pa.float64()),
+        pa.field("threshold", pa.float64()),
+        _required("is_drift", pa.bool_()),
+        _required("readings", pa.int64()),
+        _required("window_start", TIMESTAMP),
+        _required("window_end", TIMESTAMP),
+    ]
+)
+"""One row is how far one feature of a group's readings is, over a span, from what a model's version was trained on.
+
+``threshold`` is null, and ``is_drift`` false, where nothing is judged: the KS distance, and groups of few readings.
+"""
+
 DATASETS = {
-    "readings": READINGS, "rejects": REJECTS, "windows": WINDOWS, "quality": QUALITY,
-    "scores": SCORES, "alerts": ALERTS, "commands": COMMANDS,
+    "readings": READINGS, "replayed": REPLAYED, "rejects": REJECTS, "windows": WINDOWS, "quality": QUALITY,
+    "scores": SCORES, "alerts": ALERTS, "commands": COMMANDS, "drift": DRIFT, "last_n": LAST_N,
 }  # fmt: skip
+
+ADDED = {"rejects": frozenset(MESSAGE)}
+"""Dataset → nullable columns that it has got since there are lakes: files without them hold nulls."""
 
 _ENCODED = {*SERIES, "source", "detector", "rule"}
 
@@ -218,6 +277,8 @@ READINGS_IN_FLIGHT = in_flight(READINGS)
 """What travels between the transforms: :data:`READINGS` with encoded text."""
 SCORES_IN_FLIGHT = in_flight(SCORES)
 """The same of :data:`SCORES`."""
+LAST_N_IN_FLIGHT = in_flight(LAST_N)
+"""The same of :data:`LAST_N`."""
 
 
 def conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

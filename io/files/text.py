@@ -59,14 +59,26 @@ def _stream(pipeline: str, unit: Unit, root: Location, kind: str) -> Iterator[pa
     header_read = kind != "csv"
     with root.filesystem.open_input_stream(root.child(unit.path), compression="detect") as stream:
         for text in _pieces(stream, quoted=kind == "csv", name=unit.path):
-            records = _lines(text, quoted=kind == "csv")
-            if not header_read:
-                metadata = {CSV_HEADER: json.dumps(_header(records[0].as_py(), unit.path)).encode()}
-                records, header_read = records[1:], True
+            if header_read:
+                records = _lines(text, quoted=kind == "csv")
+            else:
+                (records, metadata), header_read = csv_records(text, unit.path), True
             for first in range(0, len(records), UNIT_ROWS):
                 part = records[first : first + UNIT_ROWS]
                 yield _envelopes(pipeline, unit, row + first, part, metadata)
             row += len(records)
+
+
+def csv_records(text: pa.Buffer, name: str) -> tuple[pa.LargeBinaryArray, dict[bytes, bytes]]:
+    """The records of a CSV text behind its header, and the metadata by which envelopes of them are read.
+
+    Raises:
+        SourceError: There is no header, it is not UTF-8, or it has empty or equal names.
+    """
+    if not text.size:
+        raise SourceError(f"{name}: there is no header")
+    records = _lines(text, quoted=True)
+    return records[1:], {CSV_HEADER: json.dumps(_header(records[0].as_py(), name)).encode()}
 
 
 def _pieces(stream: pa.NativeFile, quoted: bool, name: str) -> Iterator[pa.Buffer]:

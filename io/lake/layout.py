@@ -21,6 +21,7 @@ _SECOND = 1_000_000
 _STREAMED = re.compile(r"-p\d{4,}-o\d{12,}-s(\d{4})-(\d{4})\.parquet")
 _STEPS = re.compile(r"-t(\d{4})-(\d{4})\.parquet")
 _LIVE_WINDOWS = re.compile(r"-w(\d{4})-(\d{4})-[0-9a-f]{12}\.parquet")
+_DRIFT = re.compile(r"-(\d{8}T\d{6}\.\d{6}Z)-(\d{8}T\d{6}\.\d{6}Z)\.parquet$")
 
 
 def partition(dataset: str, hour: int, window_seconds: int | None = None) -> str:
@@ -118,6 +119,34 @@ def step_file(pipeline: str, hour: int, first: int, last: int) -> str:
     """
     begin, end = ((instant - hour * HOUR) // _SECOND for instant in (first, last))
     return f"{pipeline}-t{begin:04d}-{end:04d}"
+
+
+def drift_file(pipeline: str, model: str, start: int, end: int) -> str:
+    """A file name's stem for what was found of a model over a span, in µs since the epoch.
+
+    >>> drift_file("fleet", "week", 0, 86_400_000_000)
+    'fleet-week-b55b9ce1-19700101T000000.000000Z-19700102T000000.000000Z'
+    """
+    digest = hashlib.blake2b(f"{pipeline}\0{model}".encode(), digest_size=4).hexdigest()
+    first, last = (f"{_EPOCH + timedelta(microseconds=at):%Y%m%dT%H%M%S.%fZ}" for at in (start, end))
+    return f"{pipeline}-{model}-{digest}-{first}-{last}"
+
+
+def span_of_drift(path: str, pipeline: str, model: str) -> tuple[int, int] | None:
+    """The span that a file's name tells, as it was given to :func:`drift_file`; None for a file of another model.
+
+    >>> name = drift_file("fleet", "week", 0, 86_400_000_000)
+    >>> span_of_drift(f"drift/date=1970-01-01/hour=00/{name}.parquet", "fleet", "week")
+    (0, 86400000000)
+    >>> span_of_drift(f"drift/date=1970-01-01/hour=00/{name}.parquet", "fleet", "day")
+    """
+    found = _DRIFT.search(path)
+    if found is None:
+        return None
+    first, end = ((datetime.strptime(text, "%Y%m%dT%H%M%S.%f%z") - _EPOCH) for text in found.groups())
+    start, until = first // timedelta(microseconds=1), end // timedelta(microseconds=1)
+    ours = path.rpartition("/")[2] == f"{drift_file(pipeline, model, start, until)}.parquet"
+    return (start, until) if ours else None
 
 
 def seconds_of(path: str) -> tuple[int, int] | None:

@@ -117,7 +117,7 @@ class GridSource:
         wanted = Wanted(self._window, tuple(recent))
         found = self._panes.of(joined(readings_of(wanted)))
         if found is None:
-            older = spans
+            older = list(spans)
         else:
             yield from computed(wanted, slide(found, self._grid))
         if older:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,11 @@ import pyarrow.dataset as ds
 
 from telebeam.io.lake.layout import hour_of
 from telebeam.io.lake.parquet import DAMAGED, UNREADABLE
-from telebeam.io.lake.writer import TIME_OF
+from telebeam.io.lake.writer import TIME_OF, held_columns
 from telebeam.io.storage import files_below, locate, shown
 from telebeam.transforms.errors import ConfigurationError, SourceError
 from telebeam.transforms.ordering import rank, sort_order
-from telebeam.transforms.schema import DATASETS, SERIES
+from telebeam.transforms.schema import ADDED, DATASETS, SERIES
 
 if TYPE_CHECKING:
     import duckdb
@@ -95,6 +95,10 @@ class Lake:
         """Rejects of [start, end) by when they were rejected."""
         return self._read("rejects", start, end, None, None)
 
+    def replayed(self, start: datetime | None = None, end: datetime | None = None) -> pa.Table:
+        """Rejects of [start, end), by when they were rejected, whose readings are in the lake since a replay."""
+        return self._read("replayed", start, end, None, None)
+
     def scores(
         self, start: datetime | None = None, end: datetime | None = None, *, devices: Sequence[str] | None = None
     ) -> pa.Table:
@@ -108,6 +112,10 @@ class Lake:
     def commands(self, start: datetime | None = None, end: datetime | None = None) -> pa.Table:
         """Commands that rules gave in [start, end)."""
         return self._read("commands", start, end, None, None)
+
+    def drift(self, start: datetime | None = None, end: datetime | None = None) -> pa.Table:
+        """How far readings moved from those of a model, of spans that begin in [start, end)."""
+        return self._read("drift", start, end, None, None)
 
     def quality(self, pipeline: str | None = None) -> pa.Table:
         """Quality reports, of one pipeline or of all."""
@@ -158,7 +166,8 @@ class Lake:
         )
         try:
             for fragment in dataset.get_fragments():
-                _check_columns(fragment.physical_schema, schema, fragment.path)
+                found = fragment.physical_schema
+                _check_columns(found, [schema.field(column) for column in held_columns(name, found)], fragment.path)
             return dataset.to_table(columns=list(columns or schema.names), filter=_filter(name, start, end, devices))
         except UNREADABLE as error:
             raise SourceError(f"{_damaged(dataset, shown(self._path))} is damaged: {error}", DAMAGED) from error
@@ -174,7 +183,7 @@ def _damaged(dataset: ds.Dataset, otherwise: str) -> str:
     return otherwise
 
 
-def _check_columns(found: pa.Schema, expected: pa.Schema, path: str) -> None:
+def _check_columns(found: pa.Schema, expected: Iterable[pa.Field], path: str) -> None:
     """Raises a SourceError where a file's columns are others: Arrow would read what is absent as null."""
     for field in expected:
         # Parquet knows one kind of bytes.
@@ -214,7 +223,9 @@ def _view(root: str, name: str) -> str:
     """The query of a dataset's files; of windows, the highest revision of each."""
     # A wildcard in the lake's own path stands for itself, in brackets.
     escaped = re.sub(r"([*?\[])", r"[\1]", root).replace("'", "''")
-    files = f"read_parquet('{escaped}/{name}/**/*.parquet', hive_partitioning = true)"
+    # Files of one dataset may lack columns that later ones have.
+    union = ", union_by_name = true" if name in ADDED else ""
+    files = f"read_parquet('{escaped}/{name}/**/*.parquet', hive_partitioning = true{union})"
     if name != "windows":
         return f"from {files}"
     keys = ("window_seconds", *SERIES, "window_start")

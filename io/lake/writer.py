@@ -26,11 +26,12 @@ from telebeam.io.lake.spec import LakeSpec
 from telebeam.transforms.batches import UNIT, canonical, concat, encode, rows_of, with_columns
 from telebeam.transforms.errors import SinkError
 from telebeam.transforms.ordering import sort_order
-from telebeam.transforms.schema import DATASETS, conform, in_flight
+from telebeam.transforms.schema import ADDED, DATASETS, MESSAGE, conform, in_flight
 
 SORTED_BY = {
     "readings": ("device_id", "timestamp", "sensor_type", "measurement_type", "source_partition", "source_offset"),
     "rejects": ("source", "source_partition", "source_offset", "reason", "detail"),
+    "replayed": ("source", "source_partition", "source_offset", "reason", "detail"),
     "windows": ("device_id", "window_start", "sensor_type", "measurement_type", "tenant", "unit", "location"),
     "quality": ("scope", "tenant", "sensor_type", "device_id"),
     "scores": (
@@ -44,17 +45,20 @@ SORTED_BY = {
     ),
     "alerts": ("timestamp", "rule", "alert_id", "state"),
     "commands": ("timestamp", "rule", "command_id"),
+    "drift": ("tenant", "sensor_type", "device_type", "valid_from", "version", "feature", "statistic"),
 }
 """The order of rows within a file: readers of a device's hour skip the rest."""
 
 TIME_OF = {
     "readings": "timestamp",
     "rejects": "rejected_at",
+    "replayed": "rejected_at",
     "windows": "window_start",
     "quality": "last_timestamp",
     "scores": "timestamp",
     "alerts": "timestamp",
     "commands": "timestamp",
+    "drift": "window_start",
 }
 """The column by whose hour a row is filed."""
 
@@ -117,6 +121,32 @@ class LakeWriter:
             parts |= self._with_outside(path, parts.get(path), span)
         return self._publish(unit, before, parts, kept=[path for path in before.files if path not in inside])
 
+    def add(self, unit: str, rows: pa.RecordBatch) -> list[LakeFile]:
+        """Files further rows of a unit in files beside its own, with those that were added before.
+
+        Whoever writes the unit anew takes them away with its old files, for its list names them.
+
+        Raises:
+            SinkError: The lake does not take them; a part of the hours may have theirs.
+        """
+        before = self._committed(unit)
+        parts = {
+            f"{partition(self.dataset, hour)}/{beside(unit)}.parquet": part
+            for hour, part in by_hour(conform(rows, self.schema), self.dataset)
+        }
+        for path, part in parts.items():
+            if path in before.files and (old := self._read(path)) is not None:
+                parts[path] = _sorted(concat([old, part]), self.dataset)
+        files = sorted({*parts, *before.files})
+        now = _Commit(files, [path for path in before.former if path not in parts])
+        if now != before:
+            self._commit(unit, now)
+        return self._publish_parts(parts)
+
+    def files_of(self, unit: str) -> list[str]:
+        """The files that a unit is said to have, relative to the lake; one that is named may not be there."""
+        return self._committed(unit).files
+
     def written(self, unit: str) -> pa.Table:
         """What a unit has in the lake now."""
         batches = [batch for path in self._committed(unit).files if (batch := self._read(path)) is not None]
@@ -131,21 +161,26 @@ class LakeWriter:
         now = _Commit(files, sorted({*before.files, *before.former} - set(files)))
         if now != before:
             self._commit(unit, now)
+        written = self._publish_parts(parts)
+        for path in now.former:
+            storage.remove(self.root, path)
+        return written + [LakeFile(self.dataset, path, 0, *hour_of(path)) for path in now.former]
+
+    def _publish_parts(self, parts: dict[str, pa.RecordBatch]) -> list[LakeFile]:
         written = []
         for path, part in parts.items():
             storage.publish(self.root, path, to_parquet([canonical(part)], DATASETS[self.dataset], self.spec))
             times = times_of(part, self.dataset)
             written.append(LakeFile(self.dataset, path, part.num_rows, int(times.min()), int(times.max())))
-        for path in now.former:
-            storage.remove(self.root, path)
-        return written + [LakeFile(self.dataset, path, 0, *hour_of(path)) for path in now.former]
+        return written
 
     def _read(self, path: str) -> pa.RecordBatch | None:
         if not storage.exists(self.root, path):
             return None
         with open_parquet(self.root, path) as file:
             groups = range(file.metadata.num_row_groups)
-            batches = list(row_groups(file, groups, self.schema.names, self.root.child(path)))
+            columns = held_columns(self.dataset, file.schema_arrow)
+            batches = list(row_groups(file, groups, columns, self.root.child(path)))
         return concat([conform(batch, self.schema) for batch in batches]) if batches else None
 
     def _with_outside(self, path: str, part: pa.RecordBatch | None, span: Span) -> dict[str, pa.RecordBatch]:
@@ -160,7 +195,9 @@ class LakeWriter:
     def _as_first_rejected(self, before: _Commit, rows: pa.RecordBatch) -> pa.RecordBatch:
         """The rejects with the ``rejected_at`` under which they stand in the lake, for those that do."""
         first: dict[tuple[Any, ...], int] = {}
-        for path in (*before.files, *before.former):
+        paths = (*before.files, *before.former)
+        # What was replayed, and is refused again by other settings, was first rejected when it was.
+        for path in (*paths, *(replayed_path(path) for path in paths)):
             old = self._read(path)
             if old is not None:
                 for key, moment in zip(_identities(old), _moments(old), strict=True):
@@ -211,10 +248,27 @@ class _Commit(NamedTuple):
     former: list[str]
 
 
+def beside(unit: str) -> str:
+    """The name of the files that hold what was added to a unit."""
+    return f"{unit}-replayed"
+
+
+def replayed_path(path: str) -> str:
+    """Where those rejects of a file stand that were replayed."""
+    return f"replayed/{path.partition('/')[2]}"
+
+
+def held_columns(dataset: str, found: pa.Schema) -> list[str]:
+    """The columns of a dataset that are read of a file: all but those that files of before lack."""
+    added = ADDED.get(dataset, frozenset())
+    return [name for name in DATASETS[dataset].names if name not in added or found.get_field_index(name) >= 0]
+
+
 def _identities(rejects: pa.RecordBatch) -> list[tuple[Any, ...]]:
-    """Each reject but for when it was rejected."""
+    """Each reject but for when it was rejected, and for what files of before don't say."""
     plain = conform(rejects, DATASETS["rejects"])
-    return list(zip(*(plain.column(f.name).to_pylist() for f in plain.schema if f.name != "rejected_at"), strict=True))
+    names = [name for name in plain.schema.names if name not in ("rejected_at", *ADDED["rejects"])]
+    return list(zip(*(plain.column(name).to_pylist() for name in names), strict=True))
 
 
 def _moments(rejects: pa.RecordBatch) -> list[int]:
@@ -266,8 +320,10 @@ def _overlaps(path: str, span: Span) -> bool:
 
 def _fingerprint(rows: pa.RecordBatch) -> str:
     """A name for rows that come from no unit: by what they say, but for when they were rejected."""
+    # Columns that there were none of when the first lakes were made count only where they say something.
+    unsaid = [name for name in MESSAGE if name in rows.schema.names and rows.column(name).null_count == rows.num_rows]
     plain = conform(rows, pa.schema([f.with_type(pa.string()) if pa.types.is_dictionary(f.type) else f
-                                     for f in rows.schema if f.name != "rejected_at"]))  # fmt: skip
+                                     for f in rows.schema if f.name not in ("rejected_at", *unsaid)]))  # fmt: skip
     digest = hashlib.blake2b(digest_size=12)
     digest.update(plain.serialize())
     return f"rows-{digest.hexdigest()}"

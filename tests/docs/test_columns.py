@@ -48,7 +48,7 @@ def example_value(kind: pa.DataType, name: str) -> Any:
         return b"{"
     if pa.types.is_string(kind):
         return {"scope": "device"}.get(name, "text")
-    return {"window_seconds": 60}.get(name, 1)
+    return {"window_seconds": 60, "n": 10}.get(name, 1)
 
 
 @pytest.fixture
@@ -57,9 +57,11 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folders = {
         "readings": "date=2026-01-31/hour=13",
         "rejects": "date=2026-01-31/hour=13",
+        "replayed": "date=2026-01-31/hour=13",
         "windows": "window_seconds=60/date=2026-01-31/hour=13",
         "quality": "date=2026-01-31",
-        **dict.fromkeys(("scores", "alerts", "commands"), "date=2026-01-31/hour=13"),
+        "last_n": "n=10/date=2026-01-31/hour=13",
+        **dict.fromkeys(("scores", "alerts", "commands", "drift"), "date=2026-01-31/hour=13"),
     }
     for dataset, schema in DATASETS.items():
         folder = tmp_path / "lake" / dataset / folders[dataset]
