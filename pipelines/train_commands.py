@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -78,8 +79,8 @@ def train(
 
 @train_app.command(
     epilog=examples(
-        "telebeam drift fleet.yaml --start 2026-02-01T00:00:00Z",
-        "telebeam drift fleet.yaml --start 2026-02-01T00:00:00Z --fail-above 0.25 --json",
+        "telebeam drift fleet.yaml --last 24h",
+        "telebeam drift fleet.yaml --start 2026-02-01T00:00:00Z --dry-run --fail-on-drift --json",
     )
 )
 def drift(
@@ -87,25 +88,39 @@ def drift(
     set_: Overrides = [],  # noqa: B006
     start: Start = None,
     end: End = None,
+    last: Annotated[str | None, typer.Option(help="So much time before the end, as 24h, in place of --start.")] = None,
     name: Annotated[str | None, typer.Option(help="The model's name; the pipeline's unless given.")] = None,
-    fail_above: Annotated[
-        float | None, typer.Option(help="Exit with 1 where a feature's PSI over all the time is higher.")
-    ] = None,
+    threshold: Annotated[float, typer.Option(min=0.0, help="The PSI above which a feature has drifted.")] = 0.25,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "--no-write", help="File nothing in the lake, and send no alert.")
+    ] = False,
+    fail_on_drift: Annotated[
+        bool, typer.Option("--fail-on-drift", help="Exit with 1 where a feature has drifted.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say how far the readings' features have moved from those that the model was trained on, by type and hour."""
-    from telebeam.pipelines.drift import measure_drift
+    """Say how far the readings' features have moved from those that the model was trained on; file it, and alert."""
+    from telebeam.pipelines.drift import Request, watch_drift
 
     spec = load(Path(config), set_, secrets=False)
+    span = None if last is None else timedelta(seconds=_seconds("--last", last))
+    if not math.isfinite(threshold):
+        raise ConfigurationError(f"--threshold {threshold} is no number", "write 0.25")
+    request = Request(name, moment("--start", start), moment("--end", end), span, threshold, dry_run)
     with Bar(None) as bar:
-        found = measure_drift(spec, name, moment("--start", start), moment("--end", end), bar.advance)
+        found = watch_drift(spec, request, bar.advance)
     if as_json:
-        print_json({"drift": found})
+        print_json(found.as_dict())
     else:
-        whole = [row for row in found if row["hour"] is None]
-        _print(whole, ("tenant", "sensor_type", "version", "feature", "readings", "psi", "ks", "worst_hour_psi"))
-    if fail_above is not None and any(row["psi"] > fail_above for row in found if row["hour"] is None):
-        _say(f"a feature's PSI is above {fail_above:g}: the readings are no longer those that the model knows")
+        whole = [row for row in found.drifts if row["hour"] is None]
+        heads = ("tenant", "sensor_type", "version", "feature", "readings", "psi", "ks", "worst_hour_psi", "is_drift")
+        _print(whole, heads)
+    for alert in found.alerts:
+        _say(alert["message"])
+    for sink, count in found.sent.items():
+        _say(f"{count} alert(s) sent to {sink}")
+    if fail_on_drift and found.drifted:
+        _say(f"a feature's PSI is above {threshold:g}: the readings are no longer those that the model knows")
         raise typer.Exit(1)
 
 

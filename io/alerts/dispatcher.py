@@ -1,4 +1,4 @@
-"""Alerts to every sink, none of which delays another or the caller."""
+"""Alerts, commands and tagged readings to every sink, none of which delays another or the caller."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from telebeam.transforms.errors import ConfigurationError
 
 
 class Dispatcher:
-    """Sends alerts, or commands, to each of some sinks what that sink's log does not have; safe under threads.
+    """Sends alerts, commands or tagged readings: to each of some sinks what its log does not have; safe under threads.
 
     The same rows may be offered any number of times.  They are sent in the order in which they are first offered, by a
     thread for each sink.  What does not fit into memory stays owed: the caller offers it again, oldest first, from
@@ -66,7 +66,9 @@ class Dispatcher:
         self.outlets: list[Outlet] = []
         """One a sink, in the order of the sinks."""
         for spec in sinks:
-            log = SentLog(root, pipeline, spec.name, kind.name, now=now)
+            log = SentLog(
+                root, pipeline, spec.name, kind.name, segment_seconds=kind.segment_seconds, kept=kind.kept, now=now
+            )
             make = partial(make_sender, spec, kind, pipeline, log, writer)
             note = partial(log.note, writer)
             self.outlets.append(

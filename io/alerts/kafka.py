@@ -145,7 +145,7 @@ class KafkaSender:
         self._trouble: TelebeamError | None = None
         keys, devices = keys_of(rows, self._kind), texts(rows, "device_id")
         attributes = [(name, texts(rows, name)) for name in self._kind.attributes]
-        for row, text in enumerate(payloads(rows)):
+        for row, text in enumerate(payloads(rows, self._kind)):
             headers = [(name, (column[row] or "").encode()) for name, column in attributes]
             headers.append(("pipeline", self._pipeline.encode()))
             self._produce(keys[row], (devices[row] or keys[row].id).encode(), text, headers)

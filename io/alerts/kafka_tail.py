@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
@@ -172,4 +172,5 @@ def _key(message: Message, kind: Kind, pipeline: str) -> Key | None:
         identity, state = headers[kind.id].decode(), headers.get("state", b"").decode()
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    return Key(identity, state, (at - _EPOCH).days) if at.tzinfo is not None else None
+    segment = timedelta(seconds=kind.segment_seconds)
+    return Key(identity, state, (at - _EPOCH) // segment) if at.tzinfo is not None else None

@@ -10,23 +10,24 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from telebeam.io.alerts.spec import SEVERITIES, AlertSinkSpec, SinkSpec
+from telebeam.io.alerts.spec import SEVERITIES, AlertSinkSpec, SinkSpec, TaggedSinkSpec
 from telebeam.io.json_rows import json_rows
 from telebeam.transforms.schema import ALERTS, COMMANDS, TEXT, TIMESTAMP, cast
 
-DAY = 86_400_000_000
-"""A day, in µs."""
+DAY_SECONDS = 86_400
+KEPT_DAYS = 14
+"""Days of event time that the log of what was sent goes back behind the newest day in it."""
 
 
 class Key(NamedTuple):
-    """What is sent once: one state of one alert, or one command."""
+    """What is sent once: one state of one alert, one command, or one tagged reading."""
 
     id: str
-    """``alert_id`` or ``command_id``."""
+    """``alert_id``, ``command_id`` or ``tagged_id``."""
     state: str
-    """``firing`` or ``resolved``; empty for a command."""
-    day: int
-    """Days from 1970 to its event time: the segment of the log that holds it."""
+    """``firing`` or ``resolved``; empty for what is no alert."""
+    segment: int
+    """Days, or what else the kind's segments are, from 1970 to its event time: the part of the log that holds it."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,22 @@ class Kind:
     """What the rows are.
 
     Args:
-        name: ``alerts`` or ``commands``; the name of the member that holds them in a webhook's body.
+        name: ``alerts``, ``commands`` or ``tagged``; the name of the member that holds them in a webhook's body.
         schema: The columns.
         id: The column of the id.
         attributes: The columns that a message carries outside of its JSON too, where a broker can filter by them.
+        unsaid: Columns that stand outside of the JSON only.
+        segment_seconds: Event time that a part of the log holds.
+        kept: Parts that the log goes back behind the newest one.
     """
 
     name: str
     schema: pa.Schema
     id: str
     attributes: tuple[str, ...]
+    unsaid: tuple[str, ...] = ()
+    segment_seconds: int = DAY_SECONDS
+    kept: int = KEPT_DAYS
 
 
 ALERT = Kind("alerts", ALERTS, "alert_id", ("alert_id", "state", "rule", "severity"))
@@ -51,7 +58,10 @@ COMMAND = Kind("commands", COMMANDS, "command_id", ("command_id", "rule", "comma
 
 
 def wanted(spec: SinkSpec, rows: pa.RecordBatch) -> pa.RecordBatch:
-    """The rows that a sink is to get, by their rule and, of alerts, their severity."""
+    """The rows that a sink is to get: readings by their tag, others by their rule and, of alerts, their severity."""
+    if isinstance(spec, TaggedSinkSpec):
+        tags = spec.tags
+        return rows if tags is None else rows.filter(pc.is_in(cast(rows.column("tag"), TEXT), pa.array(tags, TEXT)))
     mask = None
     if spec.rules is not None:
         mask = pc.is_in(cast(rows.column("rule"), TEXT), pa.array(spec.rules, TEXT))
@@ -68,13 +78,13 @@ def keys_of(rows: pa.RecordBatch, kind: Kind) -> list[Key]:
     ...     [{"alert_id": "a1", "state": "firing", "timestamp": 86_400_000_000}],
     ...     pa.schema([ALERTS.field(name) for name in ("alert_id", "state", "timestamp")]))
     >>> keys_of(rows, ALERT)
-    [Key(id='a1', state='firing', day=1)]
+    [Key(id='a1', state='firing', segment=1)]
     """
     micros = pc.cast(pc.cast(rows.column("timestamp"), TIMESTAMP), pa.int64()).to_numpy()
-    days = (micros // DAY).tolist()
+    segments = (micros // (kind.segment_seconds * 1_000_000)).tolist()
     ids = texts(rows, kind.id)
     states = texts(rows, "state") if "state" in rows.schema.names else [""] * rows.num_rows
-    return [Key(*parts) for parts in zip(map(str, ids), map(str, states), days, strict=True)]
+    return [Key(*parts) for parts in zip(map(str, ids), map(str, states), segments, strict=True)]
 
 
 def texts(rows: pa.RecordBatch, name: str) -> list[str | None]:
@@ -83,14 +93,16 @@ def texts(rows: pa.RecordBatch, name: str) -> list[str | None]:
     return column
 
 
-def payloads(rows: pa.RecordBatch) -> list[bytes]:
-    """Each row as one JSON object; times are RFC 3339, what is null is left out.
+def payloads(rows: pa.RecordBatch, kind: Kind | None = None) -> list[bytes]:
+    """Each row as one JSON object; times are RFC 3339, what is null, or unsaid by the kind, is left out.
 
     A command's ``payload`` that is JSON stands in it as it is, any other as a text.
 
     >>> payloads(pa.RecordBatch.from_pydict({"command": ["stop", "say"], "payload": ['{"at": 1}', "no {json"]}))
     [b'{"command":"stop","payload":{"at": 1}}', b'{"command":"say","payload":"no {json"}']
     """
+    if kind is not None and kind.unsaid:
+        rows = rows.drop_columns(list(kind.unsaid))
     if "payload" not in rows.schema.names:
         return json_rows(rows)
     plain = json_rows(rows.drop_columns(["payload"]))

@@ -94,7 +94,7 @@ class PubSubSender:
         attributes = [(name, texts(rows, name)) for name in self._kind.attributes]
         found = []
         devices = texts(rows, "device_id")
-        for place, (key, text) in enumerate(zip(keys_of(rows, self._kind), payloads(rows), strict=True)):
+        for place, (key, text) in enumerate(zip(keys_of(rows, self._kind), payloads(rows, self._kind), strict=True)):
             message = PubsubMessage.pb(PubsubMessage())
             message.data = text
             ordering = _fitting(devices[place] or key.id)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from telebeam.io.alerts.messages import Kind
 from telebeam.io.alerts.sender import Sender
 from telebeam.io.alerts.sentlog import SentLog
-from telebeam.io.alerts.spec import SinkSpec, WebhookSpec
+from telebeam.io.alerts.spec import SinkSpec, TaggedSinkSpec, WebhookSpec
 from telebeam.io.alerts.webhook import WebhookSender, resolved_headers, resolved_url
 from telebeam.io.secrets import resolve_secret
 from telebeam.transforms.errors import UnreachableError
@@ -39,7 +39,7 @@ def make_sender(
         SinkError: There is no login.
         SourceError: The log can't be read.
     """
-    if spec.webhook is not None:
+    if not isinstance(spec, TaggedSinkSpec) and spec.webhook is not None:
         return WebhookSender(spec.webhook, kind, sleep=stopping.wait)
     extra = "pubsub" if spec.pubsub is not None else "kafka"
     with needing(extra, f"sending to {extra}"):
@@ -65,7 +65,7 @@ def probe(spec: SinkSpec) -> str:
         ConfigurationError: A secret is not there, or a package that this sink needs is not installed.
         SinkError: The target can't be reached, refuses the login or does not know the topic.
     """
-    if spec.webhook is not None:
+    if not isinstance(spec, TaggedSinkSpec) and spec.webhook is not None:
         return _probe_webhook(spec.webhook)
     extra = "pubsub" if spec.pubsub is not None else "kafka"
     with needing(extra, f"sending to {extra}"):

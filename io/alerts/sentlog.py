@@ -1,9 +1,9 @@
 """What was sent, in the lake, so that a replay sends nothing twice.
 
-Each addition is a small file of its own below the day of its event time, named by its content and published in one
-step; when there are several of a size, one file with all of them takes their place.  All files together are the log:
-an entry may stand in two of them, and none can be half there.  So any number of writers and readers need no lock, and a
-kill at any moment leaves either what was before or what is after.
+Each addition is a small file of its own below the segment of its event time, which is a day for alerts, named by its
+content and published in one step; when there are several of a size, one file with all of them takes their place.  All
+files together are the log: an entry may stand in two of them, and none can be half there.  So any number of writers and
+readers need no lock, and a kill at any moment leaves either what was before or what is after.
 """
 
 from __future__ import annotations
@@ -20,18 +20,15 @@ import msgspec
 import pyarrow as pa
 
 from telebeam.io import storage
-from telebeam.io.alerts.messages import Key
+from telebeam.io.alerts.messages import DAY_SECONDS, KEPT_DAYS, Key
 from telebeam.io.alerts.sender import Failed
 from telebeam.transforms.errors import SourceError
 
-KEPT_DAYS = 14
-"""Days of event time that the log goes back behind the newest day in it."""
 MERGED_FILES = 8
 """Files of one size that become one: each entry is rewritten once for each factor of eight."""
 
 _LISTINGS = 20
-_DAY_SECONDS = 86_400
-_FILE = re.compile(r".*/(?P<day>-?\d+)/(?P<level>\d+)-[0-9a-f]{24}\.json")
+_FILE = re.compile(r".*/(?P<segment>-?\d+)/(?P<level>\d+)-[0-9a-f]{24}\.json")
 _WRITER = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
@@ -52,7 +49,7 @@ class _Noted(msgspec.Struct, frozen=True):
 
 class _File(NamedTuple):
     path: str
-    day: int
+    segment: int
     level: int
 
 
@@ -68,8 +65,10 @@ class SentLog:
         root: The lake.
         pipeline: The pipeline's name.
         sink: The sink's name.
-        what: ``alerts`` or ``commands``.
-        now: Seconds since 1970: days beyond tomorrow do not make others old.
+        what: ``alerts``, ``commands`` or ``tagged``.
+        segment_seconds: Event time that a segment holds.
+        kept: Segments that the log goes back behind the newest one in it.
+        now: Seconds since 1970: segments beyond tomorrow do not make others old.
     """
 
     def __init__(
@@ -79,28 +78,31 @@ class SentLog:
         sink: str,
         what: str = "alerts",
         *,
+        segment_seconds: int = DAY_SECONDS,
+        kept: int = KEPT_DAYS,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._root, self._folder, self._now = root, folder(pipeline, sink, what), now
+        self._segment_seconds, self._kept = segment_seconds, kept
         self._lock = threading.Lock()
-        self._days: dict[int, set[bytes]] = {}
+        self._segments: dict[int, set[bytes]] = {}
         self._files: dict[str, _File] = {}
 
     def __contains__(self, key: Key) -> bool:
         """Whether it needs not be sent: it was delivered or refused for good, or nobody can tell any more."""
         digest = _digest(key.id, key.state)
         with self._lock:
-            return key.day < self._oldest() or any(digest in day for day in self._days.values())
+            return key.segment < self._oldest() or any(digest in each for each in self._segments.values())
 
     def is_too_old(self, key: Key) -> bool:
         """Whether it lies before what the log goes back to, so that it must not be sent: it may have been."""
         with self._lock:
-            return key.day < self._oldest()
+            return key.segment < self._oldest()
 
     def __len__(self) -> int:
         """How many entries it has."""
         with self._lock:
-            return sum(map(len, self._days.values()))
+            return sum(map(len, self._segments.values()))
 
     def refresh(self) -> None:
         """Takes what this and other writers have added.
@@ -110,8 +112,8 @@ class SentLog:
         """
         for _ in range(_LISTINGS):
             listed = self._listed()
-            oldest = self._oldest_of(file.day for file in listed)
-            wanted = [file for file in listed if file.path not in self._files and file.day >= oldest]
+            oldest = self._oldest_of(file.segment for file in listed)
+            wanted = [file for file in listed if file.path not in self._files and file.segment >= oldest]
             # A file that was merged meanwhile is gone, and what it held stands in one that is not in this listing.
             taken = [self._take(file) for file in wanted]
             if all(taken):
@@ -128,13 +130,13 @@ class SentLog:
             SinkError: The lake does not take it; the same may be added again.
             SourceError: Files that are to become one can't be read.
         """
-        days: dict[int, dict[tuple[str, str], str]] = defaultdict(dict)
+        segments: dict[int, dict[tuple[str, str], str]] = defaultdict(dict)
         for key, reason in (*failed, *((key, "") for key in delivered)):
-            days[key.day][key.id, key.state] = reason
-        for day, entries in sorted(days.items()):
-            self._publish(day, 0, entries)
-        for day in days:
-            self._merge(day)
+            segments[key.segment][key.id, key.state] = reason
+        for segment, entries in sorted(segments.items()):
+            self._publish(segment, 0, entries)
+        for segment in segments:
+            self._merge(segment)
         self._expire()
 
     def failures(self) -> list[Failed]:
@@ -147,7 +149,7 @@ class SentLog:
         for file in self._listed():
             for identity, state, reason in self._read(file.path) or ():
                 if reason:
-                    found[identity, state] = Failed(Key(identity, state, file.day), reason)
+                    found[identity, state] = Failed(Key(identity, state, file.segment), reason)
         return [found[key] for key in sorted(found)]
 
     def positions(self) -> dict[str, int]:
@@ -162,7 +164,7 @@ class SentLog:
         found = [self._noted(path) for path in storage.files_below(self._root, f"{self._folder}/positions", ".json")]
         noted = [each for each in found if each is not None]
         newest = max((each.at for each in noted), default=0.0)
-        current = [each.positions for each in noted if each.at >= newest - _DAY_SECONDS]
+        current = [each.positions for each in noted if each.at >= newest - DAY_SECONDS]
         names = {name for positions in current for name in positions}
         return {name: min(positions.get(name, 0) for positions in current) for name in sorted(names)}
 
@@ -193,7 +195,7 @@ class SentLog:
 
     def _listed(self) -> list[_File]:
         found = (_FILE.fullmatch(path) for path in storage.files_below(self._root, self._folder, ".json"))
-        return [_File(it.string, int(it["day"]), int(it["level"])) for it in found if it is not None]
+        return [_File(it.string, int(it["segment"]), int(it["level"])) for it in found if it is not None]
 
     def _take(self, file: _File) -> bool:
         entries = self._read(file.path)
@@ -201,7 +203,7 @@ class SentLog:
             return False
         digests = {_digest(identity, state) for identity, state, _ in entries}
         with self._lock:
-            self._days.setdefault(file.day, set()).update(digests)
+            self._segments.setdefault(file.segment, set()).update(digests)
             self._files[file.path] = file
         return True
 
@@ -218,23 +220,23 @@ class SentLog:
         hint = "remove it; what it names may then be sent a second time"
         return SourceError(f"{self._root.child(path)} is damaged: {error}", hint)
 
-    def _publish(self, day: int, level: int, entries: Mapping[tuple[str, str], str]) -> str:
+    def _publish(self, segment: int, level: int, entries: Mapping[tuple[str, str], str]) -> str:
         rows = tuple(sorted((*key, reason) for key, reason in entries.items()))
         content = msgspec.json.encode(_Segment(rows))
         name = f"{level}-{blake2b(content, digest_size=12).hexdigest()}.json"
-        path = f"{self._folder}/{day}/{name}"
+        path = f"{self._folder}/{segment}/{name}"
         storage.publish(self._root, path, pa.py_buffer(content))
         with self._lock:
-            self._days.setdefault(day, set()).update(_digest(*key) for key in entries)
-            self._files[path] = _File(path, day, level)
+            self._segments.setdefault(segment, set()).update(_digest(*key) for key in entries)
+            self._files[path] = _File(path, segment, level)
         return path
 
-    def _merge(self, day: int) -> None:
+    def _merge(self, segment: int) -> None:
         """Makes one file of several of a size; those go only when the one is there."""
         level = 0
         while True:
             with self._lock:
-                files = [file for file in self._files.values() if (file.day, file.level) == (day, level)]
+                files = [file for file in self._files.values() if (file.segment, file.level) == (segment, level)]
             if not files:
                 return
             if len(files) >= MERGED_FILES:
@@ -243,14 +245,14 @@ class SentLog:
                     for identity, state, reason in self._read(file.path) or ():
                         # Where one writer was refused and another was not, it was delivered.
                         entries[identity, state] = min(reason, entries.get((identity, state), reason))
-                kept = self._publish(day, level + 1, entries) if entries else ""
+                kept = self._publish(segment, level + 1, entries) if entries else ""
                 self._remove(file for file in files if file.path != kept)
             level += 1
 
     def _expire(self) -> None:
         with self._lock:
             oldest = self._oldest()
-            old = [file for file in self._files.values() if file.day < oldest]
+            old = [file for file in self._files.values() if file.segment < oldest]
             self._forget()
         self._remove(old)
 
@@ -262,16 +264,16 @@ class SentLog:
 
     def _forget(self) -> None:
         oldest = self._oldest()
-        for day in [day for day in self._days if day < oldest]:
-            del self._days[day]
+        for segment in [segment for segment in self._segments if segment < oldest]:
+            del self._segments[segment]
 
     def _oldest(self) -> int:
-        return self._oldest_of(self._days)
+        return self._oldest_of(self._segments)
 
-    def _oldest_of(self, days: Iterable[int]) -> int:
-        tomorrow = int(self._now() // _DAY_SECONDS) + 1
-        known = [day for day in days if day <= tomorrow]
-        return max(known) - KEPT_DAYS if known else -(2**31)
+    def _oldest_of(self, segments: Iterable[int]) -> int:
+        tomorrow = int((self._now() + DAY_SECONDS) // self._segment_seconds)
+        known = [segment for segment in segments if segment <= tomorrow]
+        return max(known) - self._kept if known else -(2**31)
 
 
 def _digest(identity: str, state: str) -> bytes:

@@ -1,9 +1,9 @@
-"""Where alerts and commands are sent."""
+"""Where alerts, commands and tagged readings are sent."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from hashlib import blake2b
 from typing import Literal, get_args
 from urllib.parse import urlsplit
@@ -110,23 +110,20 @@ class WebhookSpec(Spec):
         return self.url if REFERENCE.match(self.url) else place_of(self.url)
 
 
-class _Sink(Spec):
-    """What alerts and commands share."""
+class _Target(Spec):
+    """What all sinks share."""
 
     pubsub: PubSubSinkSpec | None = None
     """A Pub/Sub topic."""
-    webhook: WebhookSpec | None = None
-    """An address that is called by HTTP."""
-    rules: tuple[str, ...] | None = Field(None, min_length=1)
-    """Only what these rules give."""
 
     @model_validator(mode="after")
-    def _exactly_one(self) -> _Sink:
-        given = [kind for kind in ("kafka", "pubsub", "webhook") if getattr(self, kind) is not None]
+    def _exactly_one(self) -> _Target:
+        kinds = [kind for kind in ("kafka", "pubsub", "webhook") if kind in type(self).model_fields]
+        given = [kind for kind in kinds if getattr(self, kind) is not None]
         if len(given) != 1:
             found = f"found {' and '.join(given)}" if given else "found none"
             raise ValueError(
-                f"{found}; expected exactly one of kafka, pubsub, webhook", "write a list with an entry for each"
+                f"{found}; expected exactly one of {', '.join(kinds)}", "write a list with an entry for each"
             )
         return self
 
@@ -144,13 +141,23 @@ class _Sink(Spec):
 
     def _target(self) -> tuple[str, str, str]:
         kafka: KafkaSinkSpec | None = getattr(self, "kafka", None)
+        webhook: WebhookSpec | None = getattr(self, "webhook", None)
         if kafka is not None:
             return "kafka", kafka.bootstrap_servers, kafka.topic
         if self.pubsub is not None:
             return "pubsub", self.pubsub.topic, self.pubsub.topic.rpartition("/")[2]
-        if self.webhook is None:
+        if webhook is None:
             raise ValueError("a sink without a target")
-        return "webhook", self.webhook.url, self.webhook.place.partition("://")[2] or self.webhook.place
+        return "webhook", webhook.url, webhook.place.partition("://")[2] or webhook.place
+
+
+class _Sink(_Target):
+    """What alerts and commands share."""
+
+    webhook: WebhookSpec | None = None
+    """An address that is called by HTTP."""
+    rules: tuple[str, ...] | None = Field(None, min_length=1)
+    """Only what these rules give."""
 
 
 class AlertSinkSpec(_Sink):
@@ -185,7 +192,24 @@ class CommandSinkSpec(_Sink):
         return self
 
 
-SinkSpec = AlertSinkSpec | CommandSinkSpec
+class TaggedSinkSpec(_Target):
+    """Where tagged readings are sent: exactly one of ``kafka`` and ``pubsub``."""
+
+    kafka: KafkaSinkSpec | None = None
+    """A Kafka topic."""
+    tags: tuple[str, ...] | None = Field(None, min_length=1)
+    """Only readings with these tags; by default all that rules tag."""
+
+    @field_validator("tags")
+    @classmethod
+    def _each_once(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        twice = sorted({tag for tag in value or () if (value or ()).count(tag) > 1})
+        if twice:
+            raise ValueError(f"the tag {twice[0][:60]!r} is given twice; expected each once")
+        return value
+
+
+SinkSpec = AlertSinkSpec | CommandSinkSpec | TaggedSinkSpec
 """Any sink."""
 
 
@@ -198,8 +222,30 @@ def check_sinks(specs: Sequence[SinkSpec]) -> None:
     names = [spec.name for spec in specs]
     for spec in specs:
         if names.count(spec.name) > 1:
-            where = spec.webhook.place if spec.webhook is not None else spec.name
-            raise ValueError(f"{where} is given twice; expected each target once", "put the rules of both into one")
+            webhook = None if isinstance(spec, TaggedSinkSpec) else spec.webhook
+            what = "tags" if isinstance(spec, TaggedSinkSpec) else "rules"
+            where = webhook.place if webhook is not None else spec.name
+            raise ValueError(f"{where} is given twice; expected each target once", f"put the {what} of both into one")
+
+
+def check_tags(specs: Iterable[TaggedSinkSpec], known: Collection[str]) -> None:
+    """Accepts sinks that wait for no tag but those that rules give.
+
+    Args:
+        specs: The sinks.
+        known: The tags of all rules.
+
+    Raises:
+        ValueError: One waits for another.
+    """
+    for spec in specs:
+        for tag in spec.tags or ():
+            if tag not in known:
+                given = f"rules give {', '.join(sorted(known))}" if known else "no rule gives a tag"
+                raise ValueError(
+                    f"sinks.tagged: no rule gives the tag {tag[:60]!r}; {given}",
+                    f"add then: {{tag: {tag[:60]}}} to a rule, or leave it out of tags",
+                )
 
 
 def check_url(url: str, *, allow_http: bool) -> None:

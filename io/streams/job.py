@@ -9,7 +9,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from telebeam.io import storage
-from telebeam.io.alerts.spec import AlertSinkSpec, CommandSinkSpec
+from telebeam.io.alerts.spec import AlertSinkSpec, CommandSinkSpec, TaggedSinkSpec
 from telebeam.io.influxdb.spec import InfluxSpec
 from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.streams.feed import Feed
@@ -46,6 +46,7 @@ class StreamJob:
         order: What is done in the order of event time, where anything is.
         alerts: Where alerts are sent.
         commands: Where commands are sent.
+        tagged: Where readings are sent that rules tag.
     """
 
     pipeline: str
@@ -60,6 +61,7 @@ class StreamJob:
     order: OrderSpec | None = None
     alerts: tuple[AlertSinkSpec, ...] = ()
     commands: tuple[CommandSinkSpec, ...] = ()
+    tagged: tuple[TaggedSinkSpec, ...] = ()
 
     @property
     def lengths(self) -> list[int]:

@@ -133,20 +133,6 @@ def test_a_wrong_request_is_refused_with_a_hint(lake: Path, capsys: pytest.Captu
     assert not (lake / "_models").exists()
 
 
-def test_drift_is_small_where_the_model_was_trained_and_fails_where_it_is_asked_to(
-    lake: Path, capsys: pytest.CaptureFixture[str]
-):
-    said(capsys, "train", "fleet.yaml", "--valid-from", "2026-01-01T00:00:00Z")
-    found = said(capsys, "drift", "fleet.yaml", "--end", "2026-01-01T04:48:00Z")["drift"]
-    whole = [row for row in found if row["hour"] is None]
-    assert max(row["psi"] for row in whole) < 0.05
-    assert {row["hour"] for row in found} > {"2026-01-01T00:00:00Z", "2026-01-01T04:00:00Z"}
-    assert all(row["worst_hour_psi"] >= 0 for row in whole)
-    with pytest.raises(SystemExit) as done:
-        main(["drift", "fleet.yaml", "--fail-above", "0.000001"])
-    assert done.value.code == 1
-
-
 def test_maintenance_tells_of_each_device_how_long_it_has(lake: Path, capsys: pytest.CaptureFixture[str]):
     asked = ("maintenance", "fleet.yaml", "--sensor-type", "Vibration", "--threshold")
     (found,) = said(capsys, *asked, "1000")["series"]

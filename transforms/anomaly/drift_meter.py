@@ -35,6 +35,10 @@ class Drift:
     """Population stability index."""
     ks: float
     """Kolmogorov-Smirnov distance, 0 … 1."""
+    valid_from: int = 0
+    """From which event time on the version scores, µs since 1970."""
+    device_type: str | None = None
+    """Of models that have forests by device type: which; else None."""
 
 
 class DriftMeter:
@@ -100,7 +104,7 @@ def _rows(model: Model, place: int, hour: int | None, counts: Histogram) -> list
     return [
         Drift(
             part.group.tenant, part.group.sensor_type, model.version, hour, name, readings,
-            float(psi[FEATURES.index(name)]), float(ks[FEATURES.index(name)]),
+            float(psi[FEATURES.index(name)]), float(ks[FEATURES.index(name)]), model.valid_from,
         )
         for name in _TIMELESS
     ]  # fmt: skip

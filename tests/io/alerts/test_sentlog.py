@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telebeam.io import storage
-from telebeam.io.alerts.messages import Key
+from telebeam.io.alerts.messages import KEPT_DAYS, Key
 from telebeam.io.alerts.sender import Failed
-from telebeam.io.alerts.sentlog import KEPT_DAYS, MERGED_FILES, SentLog, folder
+from telebeam.io.alerts.sentlog import MERGED_FILES, SentLog, folder
 from telebeam.transforms.errors import SinkError, SourceError
 from tests.io.lake.disks import DiedError, dying_after, store
 
