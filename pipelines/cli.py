@@ -16,8 +16,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from telebeam.io.models.source import check_models
+from telebeam.pipelines.devices_command import devices_app
+from telebeam.pipelines.record_command import record_app
+from telebeam.pipelines.rejects_commands import rejects_app
 from telebeam.pipelines.rules_commands import rules_app
-from telebeam.pipelines.shell import Bar, Config, Json, Overrides, examples, load, moment, print_json, report_console
+from telebeam.pipelines.shell import (
+    Bar,
+    Config,
+    Json,
+    Overrides,
+    duration,
+    examples,
+    load,
+    moment,
+    print_json,
+    report_console,
+)
 from telebeam.pipelines.spec import PipelineSpec
 from telebeam.pipelines.train_commands import train_app
 from telebeam.transforms.errors import ConfigurationError, TelebeamError
@@ -37,8 +51,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+app.add_typer(rejects_app)
 app.add_typer(rules_app)
 app.add_typer(train_app)
+app.add_typer(devices_app)
+app.add_typer(record_app)
 
 Runner = Annotated[
     str | None,
@@ -90,6 +107,10 @@ def run(
         check_dataflow(spec, pipeline_options(choice))
     if spec.sinks.lake is not None:
         check_models(spec.anomalies, spec.sinks.lake.path)
+    if spec.devices is not None:
+        from telebeam.pipelines.preflight import check_devices
+
+        check_devices(spec)
     if dry_run:
         _say(f"{config} is fine; {choice.description} would run it")
         if as_json:
@@ -105,7 +126,8 @@ def run(
             if mode == STREAM:
                 from telebeam.pipelines.stream import run_stream
 
-                outcome = run_stream(spec, choice, status_every=_seconds("--status-every", status_every))
+                every = duration("--status-every", status_every).total_seconds()
+                outcome = run_stream(spec, choice, status_every=every)
             else:
                 from telebeam.pipelines.batch import run_batch
 
@@ -257,18 +279,6 @@ def simulate(
         if report.acknowledged is not None:
             print(f"{report.acknowledged:,} records acknowledged in {report.seconds:,.1f} s")  # noqa: T201
         print(f"faults: {kinds}; their truth is in {report.truth}")  # noqa: T201
-
-
-def _seconds(option: str, text: str) -> float:
-    from telebeam.transforms.spec import parse_duration
-
-    try:
-        seconds: float = parse_duration(text).total_seconds()
-    except ValueError as error:
-        raise ConfigurationError(f"{option}: {error}") from error
-    if seconds <= 0:
-        raise ConfigurationError(f"{option} {text} is no time", "write 10s or 1m")
-    return seconds
 
 
 def _say(text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -81,6 +81,23 @@ def moment(option: str, text: str | None) -> datetime | None:
     if found.tzinfo is None:
         raise ConfigurationError(f"{option} {text!r} names no zone", f"write {found.isoformat()}Z for UTC")
     return found.astimezone(UTC)
+
+
+def duration(option: str, text: str) -> timedelta:
+    """An option's length of time, more than none.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    from telebeam.transforms.spec import parse_duration
+
+    try:
+        found: timedelta = parse_duration(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{option}: {error}") from error
+    if found <= timedelta(0):
+        raise ConfigurationError(f"{option} {text} is no time", "write 10s, 1m or 1d")
+    return found
 
 
 def print_json(value: object) -> None:

@@ -9,6 +9,8 @@ import pytest
 import typer
 
 from telebeam.pipelines.cli import app
+from telebeam.pipelines.config import load_config
+from telebeam.pipelines.record import Record, explain_record
 from telebeam.pipelines.simulation import SimulationReport
 from telebeam.pipelines.simulation.spec import FAULTS
 
@@ -29,7 +31,7 @@ COMMANDS = _commands(typer.main.get_command(app))
 def sections(root: Path) -> dict[str, str]:
     """Command → what the document says of it."""
     text = (root / "docs/commands.md").read_text(encoding="utf-8")
-    parts = re.split(r"^## telebeam ([\w ]+)$", text, flags=re.MULTILINE)
+    parts = re.split(r"^## telebeam ([\w -]+)$", text, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
@@ -67,3 +69,15 @@ def test_every_key_of_a_simulations_report_is_documented(sections: dict[str, str
 def test_every_key_of_a_runs_summary_is_documented(sections: dict[str, str]):
     keys = ["pipeline", "runner", "seconds", "balance", "windows", "made", "points", "refused_points"]
     assert list(rows(sections["run"], "key")) == keys
+
+
+def test_every_key_of_an_explained_record_is_documented(sections: dict[str, str], root: Path):
+    spec = load_config(root / "tests/fixtures/configs/minimal.yaml")
+    said = explain_record(
+        spec, Record(b'[{"device_id": "boiler-1", "timestamp": 1767225600, "temperature": 21}, 5]', 0)
+    )
+    documented = rows(sections["explain-record"], "key")
+    assert [name for cell in documented for name in re.findall(r"\w+", cell)] == list(said)
+    for part in ("steps", "readings", "rejects"):
+        assert set(said[part][0]) <= set(re.findall(r"`(\w+)`", documented[part][0])), part
+    assert set(said["rules"]) == set(re.findall(r"`(\w+)`", documented["rules"][0]))

@@ -262,7 +262,7 @@ def _choose(messages: Messages, declared: _Declared) -> Choice:
     formats, by = sniff(messages, first), _by(BYTES, messages)
     by[formats == "sparkplug"], by[(formats == "json") & ~np.isin(first, _BRACES)] = KEY, NOTHING
     for who, said in reversed(declared):
-        heard = np.not_equal(said, None)
+        heard = said != None  # noqa: E711 - element by element
         formats[heard], by[heard] = said[heard], who
     if _may_be_uplinks(messages):
         uplinks = (formats == "json") & are_uplinks(messages.payloads)

@@ -113,7 +113,7 @@ def inner_records(payload: bytes, max_depth: int) -> Inner:
     """The records within one payload.
 
     A payload is one JSON text, an array of records, or several of either on lines of their own.  Where not even one
-    line is JSON the payload is refused as a whole.
+    line is an object or an array the payload is refused as a whole: numbers on lines may be pieces of a broken array.
     """
     try:
         return _json_records(payload, max_depth)
@@ -132,22 +132,22 @@ def _json_records(payload: bytes, max_depth: int) -> Inner:
 
 
 def _lines(payload: bytes, max_depth: int) -> Inner | None:
-    """The records of the payload's lines; None where it has but one, or none that is JSON."""
+    """The records of the payload's lines; None where it has but one, or none that is an object or an array."""
     lines = [line.rstrip(b"\r") for line in payload.split(b"\n") if line.strip(_WHITE)]
     if len(lines) < 2:
         return None
     texts: list[bytes] = []
     refused: list[tuple[int, RefusedRecord]] = []
-    malformed = 0
+    holds_records = False
     for line in lines:
         try:
             inner, empty = _json_records(line, max_depth)
+            holds_records |= line.lstrip(_WHITE).startswith((b"{", b"["))
         except RefusedRecord as refusal:
-            malformed += 1
             inner, empty = [line], [(0, refusal)]
         refused += [(len(texts) + place, why) for place, why in empty]
         texts += inner
-    return None if malformed == len(lines) else (texts, refused)
+    return (texts, refused) if holds_records else None
 
 
 def split_payloads(

@@ -74,7 +74,27 @@ def test_section_5_1_3_units_tell_what_has_no_name(read):
     assert {row[0] for row in found} == {"urn:dev:ow:10e2073a01080063"}
 
 
-def test_section_5_1_4_resolved_records_of_different_types(read):
+SERIES = [21.2, 21.3, 21.4, 21.4, 21.5, 21.5, 21.5, 21.6, 21.7, 21.5, 21.5, 21.5]
+TIMES = [0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 91, 92]
+
+
+def test_section_5_1_3_a_base_record_holds_for_those_behind_it(read):
+    base = {"bn": "urn:dev:ow:10e2073a01080063", "bt": 1.320067464e9, "bu": "%RH"}
+    found = rows(read([base, *({"t": t, "v": v} for t, v in zip(TIMES, SERIES, strict=True))]))
+    assert [(row[2], row[4] - 1320067464) for row in found] == list(zip(SERIES, TIMES, strict=True))
+    assert {row[:2] + row[3:4] for row in found} == {("urn:dev:ow:10e2073a01080063", "humidity", "percent")}
+
+
+def test_section_5_1_4_resolved_records_are_what_the_unresolved_ones_are(read):
+    base = {"bn": "urn:dev:ow:10e2073a01080063", "bt": 1.320067464e9, "bu": "%RH"}
+    resolved = [
+        {"n": base["bn"], "u": "%RH", "t": 1.320067464e9 + t, "v": v} for t, v in zip(TIMES, SERIES, strict=True)
+    ]
+    unresolved = [base, *({"t": t, "v": v} for t, v in zip(TIMES, SERIES, strict=True))]
+    assert rows(read(resolved, published=None)) == rows(read(unresolved, published=None))
+
+
+def test_section_5_1_5_records_of_different_types(read):
     pack = [{"bn": "urn:dev:ow:10e2073a01080063:", "n": "temp", "u": "Cel", "v": 27.2}, {"n": "label",
     "vs": "Machine Room"},
             {"n": "open", "vb": False}, {"n": "nfc-reader", "vd": "aGkgCg"}, {"n": "count", "vs": " 12 "}]  # fmt: skip
@@ -85,7 +105,29 @@ def test_section_5_1_4_resolved_records_of_different_types(read):
     assert found.reasons == ["bad_value", "bad_value"]
 
 
-def test_section_5_1_5_collection_of_sums(read):
+def test_section_5_1_6_a_collection_of_resources_of_several_devices(read):
+    pack = [{"bn": "2001:db8::2/", "bt": 1.320078429e9, "n": "temperature", "u": "Cel", "v": 27.2},
+            {"n": "humidity", "u": "%RH", "v": 80}, {"bn": "2001:db8::1/", "n": "temperature", "u": "Cel", "v": 12.3},
+            {"n": "humidity", "u": "%RH", "v": 67}]  # fmt: skip
+    assert sorted(rows(read(pack))) == [
+        ("2001:db8::1", "humidity", 67, "percent", 1320078429), ("2001:db8::1", "temperature", 12.3, "celsius",
+        1320078429), ("2001:db8::2", "humidity", 80, "percent", 1320078429), ("2001:db8::2", "temperature", 27.2,
+        "celsius", 1320078429),
+    ]  # fmt: skip
+
+
+def test_section_5_1_7_settings_of_actuators(read):
+    lights = ["http://[2001:db8::3]/", "http://[2001:db8::4]/"]
+    first = {"bt": 1.320078429e9, "bu": "/", "n": lights[0], "v": 0.5}
+    pack = [first, {"n": lights[1], "v": 0.5}, *({"n": name, "t": 0.1, "v": 0} for name in lights)]
+    found = read(pack)
+    assert found.rejects == []
+    assert sorted((row[0], row[2], round((row[4] - 1320078429) * 10)) for row in rows(found)) == [
+        (light.rstrip("/"), *change) for light in lights for change in ((0, 1), (0.5, 0))
+    ]
+
+
+def test_sums_are_readings_of_their_own(read):
     pack = [{"bn": "urn:dev:mac:0024befffe804ff1/", "bt": 1276020076, "bu": "W", "n": "power", "v": 1463, "s": 3600},
             {"n": "flow", "u": "m3/s", "s": 7.5}]  # fmt: skip
     assert rows(read(pack)) == [

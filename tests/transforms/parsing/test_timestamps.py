@@ -209,6 +209,35 @@ def test_what_clocks_skip_is_bad_and_of_two_instants_the_earlier_counts(others: 
     assert values(parse_timestamps(pa.array(text), "Europe/Oslo")) == oslo
 
 
+LOCAL = [
+    # An hour at night, half an hour, an hour at midnight, a day left out, a zone that moved without summer time
+    ("America/New_York", "2026-03-08T02:30:00", None), ("America/New_York", "2026-11-01T01:30:00", "05:30:00"),
+    ("America/New_York", "2026-11-01T02:00:00", "07:00:00"), ("Australia/Lord_Howe", "2026-10-04T02:15:00", None),
+    ("Australia/Lord_Howe", "2026-10-04T02:30:00", "2026-10-03T15:30:00"),
+    ("Australia/Lord_Howe", "2026-04-05T01:45:00", "2026-04-04T14:45:00"),
+    ("America/Sao_Paulo", "2018-11-04T00:30:00", None),
+    ("America/Sao_Paulo", "2018-02-17T23:30:00", "2018-02-18T01:30:00"), ("Pacific/Apia", "2011-12-30T12:00:00", None),
+    ("Pacific/Apia", "2011-12-31T00:00:00", "2011-12-30T10:00:00"), ("Asia/Pyongyang", "2018-05-04T23:45:00", None),
+    ("Europe/Lisbon", "1992-09-27T01:30:00", "00:30:00"), ("Africa/Casablanca", "2026-02-15T02:30:00", "01:30:00"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("zone", "text", "utc"), LOCAL)
+def test_what_a_zones_clocks_skip_or_show_twice_is_that_zones(zone: str, text: str, utc: str | None):
+    expected = None if utc is None else micros(f"{utc if len(utc) > 8 else f'{text[:10]}T{utc}'}Z")
+    assert reference(text, zone) == expected
+    for column in ([text], [text, "bad"], [text, "2026-07-01T12:00:00"]):
+        assert values(parse_timestamps(pa.array(column), zone))[0] == expected
+
+
+@pytest.mark.parametrize("zone", ["Europe/Oslo", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia"])
+def test_each_quarter_of_an_hour_around_a_change_is_what_the_clocks_show(zone: str):
+    days = [datetime(*day) for day in ((2026, 3, 7), (2026, 3, 28), (2026, 4, 4), (2026, 10, 3), (2026, 10, 24), (2026,
+            10, 31), (2011, 12, 29))]  # fmt: skip
+    texts = [(day + timedelta(minutes=15 * n)).isoformat() for day in days for n in range(4 * 48)]
+    assert values(parse_timestamps(pa.array(texts), zone)) == [reference(text, zone) for text in texts]
+
+
 @pytest.mark.parametrize(
     "text", ["0000-06-01T00:00:00", "0001-01-01T00:00:00", "9999-12-31T23:59:59", "9999-12-31T24:00:00"]
 )
