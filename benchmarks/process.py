@@ -91,11 +91,11 @@ class _Sampler(threading.Thread):
 def _descendants(pid: int) -> list[int]:
     found = [pid]
     for parent in found:
-        for children in Path(f"/proc/{parent}/task").glob("*/children"):
-            try:
+        try:
+            for children in Path(f"/proc/{parent}/task").glob("*/children"):
                 found += map(int, children.read_text().split())
-            except OSError:  # it ended meanwhile
-                continue
+        except OSError:  # it ended meanwhile
+            continue
     return found
 
 

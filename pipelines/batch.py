@@ -66,10 +66,10 @@ class Outcome:
     points: int
     refused_points: int
     made: dict[str, int]
-    """Rows of what is made in order: scores, alerts, commands; those that there are."""
+    """Rows of what is made in order: scores, alerts, commands, last_n; those that there are."""
 
 
-MADE = ("scores", "alerts", "commands")
+MADE = ("scores", "alerts", "commands", "last_n")
 
 
 def made_of(counts: Mapping[str, int]) -> dict[str, int]:

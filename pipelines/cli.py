@@ -106,7 +106,7 @@ def run(
 
         check_dataflow(spec, pipeline_options(choice))
     if spec.sinks.lake is not None:
-        check_models(spec.anomalies, spec.sinks.lake.path)
+        check_models(spec.anomalies, spec.sinks.lake.path, has_devices=spec.devices is not None)
     if spec.devices is not None:
         from telebeam.pipelines.preflight import check_devices
 

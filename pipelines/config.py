@@ -74,12 +74,12 @@ def check_secrets(spec: PipelineSpec, path: str | Path | None = None, overrides:
 def _client_secrets(spec: PipelineSpec) -> list[tuple[_Path, str]]:
     """The references among the settings that are handed through to a client, whose keys are not ours."""
     handed: dict[_Path, Any] = {("source", "kafka", "config"): getattr(spec.source.kafka, "config", {})}
-    for name in ("alerts", "commands"):
+    for name in ("alerts", "commands", "tagged"):
         for place, sink in enumerate(getattr(spec.sinks, name)):
             here: _Path = ("sinks", name, place)
             handed[*here, "kafka", "config"] = getattr(sink.kafka, "config", {})
-            handed[*here, "webhook", "headers"] = getattr(sink.webhook, "headers", {})
-            handed[*here, "webhook"] = {"url": getattr(sink.webhook, "url", None)}
+            handed[*here, "webhook", "headers"] = getattr(getattr(sink, "webhook", None), "headers", {})
+            handed[*here, "webhook"] = {"url": getattr(getattr(sink, "webhook", None), "url", None)}
     return [
         ((*path, key), value)
         for path, settings in handed.items()

@@ -43,7 +43,7 @@ from telebeam.pipelines.batch import readable
 from telebeam.pipelines.dataflow_files import CheckInShards, FileParts
 from telebeam.pipelines.dataflow_windows import CloseWindows, ReadWindows, is_there
 from telebeam.pipelines.graph import build_stream
-from telebeam.pipelines.sources import checks_of, feeds_of, readers_of
+from telebeam.pipelines.sources import checks_of, feeds_of, fleet_of, readers_of
 from telebeam.pipelines.spec import PipelineSpec
 from telebeam.pipelines.stream import stream_job
 from telebeam.transforms.aggregation.spec import check_fixed
@@ -101,7 +101,7 @@ def follow(
         ``windows``.
     """
     lake, influx = spec.stream_lake, spec.sinks.influxdb
-    checks = checks_of(spec, refreshes=True)
+    checks = checks_of(spec, fleet_of(spec, refreshes=True))
     wait = spec.time.max_out_of_orderness.total_seconds()
     ends = [(window.seconds, window.allowed_lateness.total_seconds()) for window in spec.windows]
     stream = _stream(spec)

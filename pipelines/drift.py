@@ -18,7 +18,7 @@ from telebeam.io.lake.drift import DriftFiles
 from telebeam.io.models.source import LakeModels, check_models
 from telebeam.io.models.store import to_text
 from telebeam.pipelines.spec import PipelineSpec
-from telebeam.pipelines.training import lake_of, lake_span, readings_of
+from telebeam.pipelines.training import lake_of, lake_span, look_at_types, readings_of
 from telebeam.transforms.anomaly.drift_meter import HOUR, Drift, DriftMeter
 from telebeam.transforms.anomaly.drift_rows import LEAST_JUDGED, THRESHOLD, Judged, rows_of_span
 from telebeam.transforms.anomaly.spec import TrainedModel
@@ -126,13 +126,15 @@ def measure_drift(spec: PipelineSpec, judged: Judged, advance: Callable[[int], N
         advance: Is told how many readings were gone through.
 
     Raises:
-        ConfigurationError: There is no lake or no such model.
+        ConfigurationError: There is no lake, no such model, or no registry for a model by device type.
         SourceError: A file of the lake is damaged.
     """
     lake = lake_of(spec)
-    check_models([TrainedModel(model=judged.model)], lake)
-    meter = DriftMeter(LakeModels(lake, (judged.model,)).current(), judged.model)
-    for readings in readings_of(storage.locate(lake), judged.start, judged.end):
+    check_models([TrainedModel(model=judged.model)], lake, has_devices=spec.devices is not None)
+    models = LakeModels(lake, (judged.model,)).current()
+    look = look_at_types(spec) if any(each.asks_types for each in models.of(judged.model)) else None
+    meter = DriftMeter(models, judged.model)
+    for readings in readings_of(storage.locate(lake), judged.start, judged.end, look):
         meter.add(readings)
         advance(readings.num_rows)
     return meter.drifts()

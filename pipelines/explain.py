@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from telebeam.pipelines.settings import format_duration
 from telebeam.pipelines.spec import PipelineSpec
+from telebeam.transforms.devices.spec import DeviceType
 from telebeam.transforms.rules.spec import immediate
 
 
@@ -21,6 +22,12 @@ def _lines(spec: PipelineSpec) -> Iterator[str]:
     defaults = f", and {_pairs(parse.defaults)} where a record says nothing" if parse.defaults else ""
     zone = f"; text timestamps without an offset are in {parse.timezone}" if parse.timezone else ""
     yield f"[Parse] as {parse.format} for tenant {parse.tenant}{mapped}{defaults}{zone}"
+    if spec.devices is not None:
+        unknown = {"accept": "kept", "flag": "flagged", "reject": "rejected"}[spec.devices.unknown]
+        types = "; ".join(_device_type(name, kind) for name, kind in sorted(spec.devices.types.items()))
+        yield f"[Enrich] by {spec.devices.registry}, as of each reading's time; unknown devices are {unknown}" + (
+            f"; types: {types}" if types else ""
+        )
     units = {name: limit.unit for name, limit in quality.limits.items() if limit.unit}
     yield f"[Cleanse] trim and lower-case names; convert to canonical units ({_pairs(units)}, and the usual ones)"
     age = "however old" if quality.max_age_days is None else f"at most {quality.max_age_days:g} days old"
@@ -28,6 +35,13 @@ def _lines(spec: PipelineSpec) -> Iterator[str]:
     ahead = f"at most {quality.max_future_seconds:g} s ahead"
     yield f"[CheckQuality] {ahead}, {age}; flag what is outside of {limits or 'nothing'}"
     yield from _stream_sinks(spec) if spec.source.is_stream else _sinks(spec)
+
+
+def _device_type(name: str, kind: DeviceType) -> str:
+    said = {"codec": kind.codec, "schema": kind.data_schema, "format": kind.format}
+    words = [f"{key} {value}" for key, value in said.items() if value is not None]
+    words += [f"{sensor} {_range(limit.min, limit.max)}" for sensor, limit in sorted(kind.limits.items())]
+    return f"{name} ({', '.join(words)})" if words else name
 
 
 def _source(spec: PipelineSpec) -> str:
@@ -59,9 +73,13 @@ def _stream_sinks(spec: PipelineSpec) -> Iterator[str]:
 
 def _in_order(spec: PipelineSpec, when: str) -> Iterator[str]:
     if spec.order is not None:
-        detectors = ", ".join(each.label for each in spec.anomalies) or "no detector"
-        rules = ", ".join(rule.name for rule in spec.rules) or "no rule"
-        yield f"[InOrder] of event time, {when}: scores by {detectors}; alerts by {rules}; from the lake, into the lake"
+        made = {
+            "scores by": [each.label for each in spec.anomalies],
+            "alerts by": [rule.name for rule in spec.rules],
+            "statistics of the last": [f"{number:,}" for number in spec.last],
+        }
+        words = "; ".join(f"{what} {', '.join(by)}" for what, by in made.items() if by)
+        yield f"[InOrder] of event time, {when}: {words}{' readings' * bool(spec.last)}; from the lake, into the lake"
 
 
 def _senders(spec: PipelineSpec) -> Iterator[str]:
@@ -70,6 +88,9 @@ def _senders(spec: PipelineSpec) -> Iterator[str]:
         if sinks:
             first = f"; those of {', '.join(at_once)} as soon as they are read" if at_once and name == "alerts" else ""
             yield f"[InOrder] sends {name} to {', '.join(sink.name for sink in sinks)}, each once{first}"
+    for sink in spec.sinks.tagged:
+        which = "all tags" if sink.tags is None else f"the tags {', '.join(sink.tags)}"
+        yield f"[InOrder] sends readings with {which} to {sink.name}, each once"
 
 
 def _sinks(spec: PipelineSpec) -> Iterator[str]:

@@ -15,11 +15,11 @@ are aggregated from the batches in flight and rejects are counted.  Without ``de
 A stream (:func:`build_stream`), by the same kernels and the same lake::
 
     broker ─► [parse ─► enrich ─► cleanse ─► check quality ─► lake: readings, rejects]  one bundle, a unit a partition
-                                               │                │ notices: what stands in the lake and is not done yet
-                                               │ at once        ├─► windows, from the lake's readings ─► lake: windows ─┐
-                                               ├─► InfluxDB     ├─► in order, from the lake ─► lake: scores, alerts ────┤
-                                               └─► alerts       │                           └─► topics and webhooks     │
-                                                                └─► InfluxDB, from the lake: what did not get there ◄───┘
+                                              │               │ notices: what stands in the lake and is not done yet
+                                              │ at once       ├─► windows, from the lake's readings ─► lake: windows ─┐
+                                              ├─► InfluxDB    ├─► in order, from the lake ─► lake: scores, alerts ────┤
+                                              └─► alerts      │                           └─► topics and webhooks     │
+                                                              └─► InfluxDB, from the lake: what did not get there ◄───┘
 
 Only notices go through the runner, so a stream loses nothing with it: what a notice says stands in the lake.
 """
@@ -41,17 +41,19 @@ from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.streams.deliveries import DeliverToInfluxDB
 from telebeam.io.streams.job import StreamJob
 from telebeam.io.streams.order import ScoreInOrder
-from telebeam.io.streams.ptransforms import FileStream
+from telebeam.io.streams.ptransforms import EndStage, FileStream
 from telebeam.io.streams.windows import KeepWindows
-from telebeam.pipelines.sources import fleet_of, schemas_of
+from telebeam.pipelines.sources import fleet_of, order_of, schemas_of, windows_of
 from telebeam.pipelines.spec import PipelineSpec
 from telebeam.transforms.aggregation.ptransforms import AggregateWindows
+from telebeam.transforms.aggregation.spec import WindowSpec
 from telebeam.transforms.batches import UNIT
 from telebeam.transforms.cleansing.ptransforms import Cleanse
 from telebeam.transforms.cleansing.spec import cleanse_spec
 from telebeam.transforms.devices.kernel import quality_by_type
 from telebeam.transforms.devices.ptransforms import EnrichReadings
 from telebeam.transforms.metrics import measured
+from telebeam.transforms.order import OrderSpec
 from telebeam.transforms.parsing.ptransforms import ParseReadings
 from telebeam.transforms.quality.ptransforms import CheckQuality, ReportQuality
 
@@ -112,9 +114,11 @@ def build(pipeline: beam.Pipeline, spec: PipelineSpec, run: Run) -> dict[str, be
     checked = clean | "CheckQuality" >> CheckQuality(spec.quality, run.now, limits)
     rejects = {"BadFiles": source["rejects"], "Unparsed": parsed.rejects, **unknown, "Unusable": checked.rejects}
     flow = {"readings": checked.readings, **rejects}
+    windows = windows_of(spec, fleet)
     if spec.sinks.lake is None:
-        return flow | _without_lake(checked.readings, spec, run)
-    return flow | _with_lake(checked.readings, rejects, spec, spec.sinks.lake, run)
+        return flow | _without_lake(checked.readings, spec, windows, run)
+    order = order_of(spec, fleet)
+    return flow | _with_lake(checked.readings, rejects, spec, spec.sinks.lake, windows, order, run)
 
 
 def build_stream(pipeline: beam.Pipeline, job: StreamJob) -> dict[str, beam.PCollection]:
@@ -127,20 +131,35 @@ def build_stream(pipeline: beam.Pipeline, job: StreamJob) -> dict[str, beam.PCol
     if job.windows:
         influx = job.influx if job.influx_takes("windows") else None
         early = None if influx is None or all(each.early is None for each in job.windows) else TryInfluxDB(influx)
-        keep = KeepWindows(job.lake, job.pipeline, job.windows, influx is not None, early)
+        keep = KeepWindows(job.lake, job.pipeline, job.windows, influx is not None, early, job.run)
         flow["windows"] = flow["filed"] | "Windows" >> keep
     if job.order is not None:
         flow["ordered"] = flow["filed"] | "InOrder" >> ScoreInOrder(job)
-    if job.influx is not None:
-        owed = {"readings": flow["filed"]} if job.influx_takes("readings") else {}
-        owed |= {"windows": flow["windows"]} if job.influx_takes("windows") and job.windows else {}
-        owed |= {"ordered": flow["ordered"]} if "ordered" in flow else {}
-        _ = owed | "InfluxDB" >> DeliverToInfluxDB(job.lake, job.pipeline, job.influx, job.run)
+    owed = _owed(flow, job)
+    is_read = [*owed.values(), *([flow["filed"]] if len(flow) > 1 else [])]
+    left = {name: made for name, made in flow.items() if made not in is_read}
+    if job.influx is not None and owed:
+        left |= owed | "InfluxDB" >> DeliverToInfluxDB(job.lake, job.pipeline, job.influx, job.run)
+    for name, made in left.items():
+        _ = made | f"End_{name}" >> EndStage()
     return flow
 
 
+def _owed(flow: dict[str, beam.PCollection], job: StreamJob) -> dict[str, beam.PCollection]:
+    """What tells of files that InfluxDB does not have."""
+    owed = {"readings": flow["filed"]} if job.influx_takes("readings") else {}
+    owed |= {"windows": flow["windows"]} if job.influx_takes("windows") and job.windows else {}
+    return owed | ({"ordered": flow["ordered"]} if job.influx is not None and "ordered" in flow else {})
+
+
 def _with_lake(
-    readings: beam.PCollection, rejects: dict[str, beam.PCollection], spec: PipelineSpec, lake: LakeSpec, run: Run
+    readings: beam.PCollection,
+    rejects: dict[str, beam.PCollection],
+    spec: PipelineSpec,
+    lake: LakeSpec,
+    windows: tuple[WindowSpec, ...],
+    order: OrderSpec | None,
+    run: Run,
 ) -> dict[str, beam.PCollection]:
     files = readings | "WriteReadings" >> WriteToLake(lake, "readings", run.span)
     # One by one, for a Flatten would keep them from being fused with what made them.
@@ -152,11 +171,11 @@ def _with_lake(
     named = report | "NameReport" >> beam.Map(_named, report_unit(spec, run)).with_output_types(pa.RecordBatch)
     written.append(named | "WriteQuality" >> WriteToLake(lake, "quality"))
     flow = {"quality": report}
-    if spec.windows:
-        flow["windows"] = files | "Windows" >> RecomputeWindows(lake, spec.windows)
+    if windows:
+        flow["windows"] = files | "Windows" >> RecomputeWindows(lake, windows)
         written.append(flow["windows"])
-    if spec.order is not None:
-        flow["ordered"] = files | "InOrder" >> ScoreHours(lake, spec.order)
+    if order is not None:
+        flow["ordered"] = files | "InOrder" >> ScoreHours(lake, order)
         written.append(flow["ordered"])
     influx = spec.sinks.influxdb
     for dataset in influx.write if influx is not None else ():
@@ -183,12 +202,14 @@ def _is_of(file: tuple[str, str, int, int, int], dataset: str) -> bool:
     return file[0] == dataset
 
 
-def _without_lake(readings: beam.PCollection, spec: PipelineSpec, run: Run) -> dict[str, beam.PCollection]:
+def _without_lake(
+    readings: beam.PCollection, spec: PipelineSpec, windows: tuple[WindowSpec, ...], run: Run
+) -> dict[str, beam.PCollection]:
     influx: InfluxSpec = spec.sinks.influxdb  # type: ignore[assignment]  # the settings ask for one sink at least
     flow = {}
     _ = readings | "CountReadings" >> beam.Map(lambda batch: measured("readings", batch.num_rows))
-    if spec.windows:
-        flow["windows"] = readings | "Windows" >> AggregateWindows(spec.windows)
+    if windows:
+        flow["windows"] = readings | "Windows" >> AggregateWindows(windows)
     for dataset, batches in {"readings": readings, **flow}.items():
         if dataset in influx.write:
             _ = batches | f"InfluxDB_{dataset}" >> WriteToInfluxDB(influx, dataset, rejected_at=run.started)

@@ -52,6 +52,7 @@ def preflight(spec: PipelineSpec, choose: Callable[[], RunnerChoice]) -> list[Fi
         checks.append((f"InfluxDB {influx.url}", lambda: _influx(influx)))
     checks += [(f"alerts {sink.name}", partial(probe_sink, sink)) for sink in spec.sinks.alerts]
     checks += [(f"commands {sink.name}", partial(probe_sink, sink)) for sink in spec.sinks.commands]
+    checks += [(f"tagged {sink.name}", partial(probe_sink, sink)) for sink in spec.sinks.tagged]
     return [_try(what, check) for what, check in checks]
 
 
@@ -128,7 +129,7 @@ def _influx(spec: InfluxSpec) -> str:
 
 
 def _models(spec: PipelineSpec, lake: str) -> str:
-    check_models(spec.anomalies, lake)
+    check_models(spec.anomalies, lake, has_devices=spec.devices is not None)
     return "are there and whole"
 
 

@@ -20,7 +20,9 @@ from telebeam.pipelines.spec import PipelineSpec
 from telebeam.transforms.aggregation.sessions import Sessions
 from telebeam.transforms.aggregation.spec import WindowSpec
 from telebeam.transforms.checking import NUMBER, Checks, Step
+from telebeam.transforms.devices.fleet import FleetOf
 from telebeam.transforms.errors import ConfigurationError
+from telebeam.transforms.order import OrderSpec
 from telebeam.transforms.parsing.formats import Decision, decide, read_records
 from telebeam.transforms.parsing.found import Known
 from telebeam.transforms.rejects import ORIGIN
@@ -104,7 +106,7 @@ def explain_record(spec: PipelineSpec, record: Record) -> dict[str, Any]:
         ],
         "readings": list(readings.values()),
         "rejects": [reject for step in steps for reject in _rejects(step, record.at, spec)],
-        "rules": _rules(kept, spec),
+        "rules": _rules(kept, spec, checks.fleet_of),
     }  # fmt: skip
 
 
@@ -250,13 +252,14 @@ def _influx(kept: pa.RecordBatch, spec: InfluxSpec | None) -> dict[int, Row]:
     return found
 
 
-def _rules(kept: pa.RecordBatch, spec: PipelineSpec) -> Row:
+def _rules(kept: pa.RecordBatch, spec: PipelineSpec, fleet: FleetOf | None) -> Row:
     """What the rules that need no past say of the readings, and which ones do need one."""
     at_once = immediate(spec.rules)
     names = {rule.name for rule in at_once}
     past = [rule.name for rule in spec.rules if rule.name not in names]
     if not at_once or not kept.num_rows:
         return {"tried": [rule.name for rule in at_once] if kept.num_rows else [], "alerts": [], "past": past}
-    found = RuleBook(at_once).immediate(conform(kept, READINGS_IN_FLIGHT))
+    look = OrderSpec(spec.pipeline, (), at_once, fleet_of=fleet).look()
+    found = RuleBook(at_once).immediate(look.with_group(conform(kept, READINGS_IN_FLIGHT)))
     columns = ["rule", "severity", "state", "device_id", "message", "value"]
     return {"tried": [rule.name for rule in at_once], "alerts": found.alerts.select(columns).to_pylist(), "past": past}

@@ -21,6 +21,7 @@ from telebeam.io.lake.recompute import recompute_together
 from telebeam.io.lake.scored import whole_readings
 from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.lake.writer import LakeFile, LakeWriter
+from telebeam.pipelines.sources import fleet_of, order_of, windows_of
 from telebeam.pipelines.spec import PipelineSpec
 from telebeam.transforms.aggregation.sessions import Sessions
 from telebeam.transforms.aggregation.spec import WindowSpec
@@ -45,10 +46,12 @@ def follow(spec: PipelineSpec, lake: LakeSpec, root: storage.Location, times: Ti
     """
     if not len(times):
         return
-    for hours in _together(spec.windows, times):
+    fleet = fleet_of(spec)
+    for hours in _together(windows_of(spec, fleet), times):
         yield from recompute_together(lake, hours, root)
-    if spec.order is not None:
-        yield from score_hours(lake, spec.order, int(times.min()) // HOUR, int(times.max()) // HOUR, root)
+    order = order_of(spec, fleet)
+    if order is not None:
+        yield from score_hours(lake, order, int(times.min()) // HOUR, int(times.max()) // HOUR, root)
 
 
 def _together(windows: Sequence[WindowSpec], times: Times) -> Iterable[dict[WindowSpec, list[int]]]:

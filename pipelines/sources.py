@@ -12,11 +12,13 @@ from telebeam.io.registry.client import SchemaRegistry
 from telebeam.io.streams.feed import Partition
 from telebeam.io.streams.job import Feeds
 from telebeam.pipelines.spec import PipelineSpec, SourceSpec
+from telebeam.transforms.aggregation.spec import WindowSpec
 from telebeam.transforms.checking import Checks
 from telebeam.transforms.devices.fleet import FleetOf
 from telebeam.transforms.devices.spec import CAYENNE_LPP, DevicesSpec
 from telebeam.transforms.errors import ConfigurationError
 from telebeam.transforms.extras import needing
+from telebeam.transforms.order import OrderSpec
 from telebeam.transforms.parsing.wire import SchemaOf
 
 MOST_READERS = 16
@@ -99,9 +101,27 @@ def _in_full(path: str | None) -> str | None:
     return found.path if found.is_local else path
 
 
-def checks_of(spec: PipelineSpec, *, refreshes: bool = False) -> Checks:
-    """All that a pipeline does to records before they are filed; ``refreshes`` as for :func:`fleet_of`."""
-    return Checks(spec.parse, spec.quality, schemas_of(spec), fleet_of(spec, refreshes=refreshes))
+def windows_of(spec: PipelineSpec, fleet: FleetOf | None) -> tuple[WindowSpec, ...]:
+    """A pipeline's windows; those of the registry's groups know it."""
+    return tuple(
+        window.with_fleet(fleet) if fleet is not None and window.grouping == "group" else window
+        for window in spec.windows
+    )
+
+
+def order_of(spec: PipelineSpec, fleet: FleetOf | None) -> OrderSpec | None:
+    """What a pipeline does in the order of event time, where anything, by what the registry says of devices."""
+    return None if spec.order is None else spec.order.with_fleet(fleet)
+
+
+def checks_of(spec: PipelineSpec, fleet: FleetOf | None = None) -> Checks:
+    """All that a pipeline does to records before they are filed.
+
+    Args:
+        spec: The pipeline.
+        fleet: From :func:`fleet_of`; made here, and not refreshed, unless given.
+    """
+    return Checks(spec.parse, spec.quality, schemas_of(spec), fleet or fleet_of(spec))
 
 
 def readers_of(source: SourceSpec, feeds: StreamFeeds) -> int:

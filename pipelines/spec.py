@@ -6,9 +6,9 @@ import re
 from datetime import timedelta
 from typing import Any, Literal, get_args
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from telebeam.io.alerts.spec import AlertSinkSpec, CommandSinkSpec, check_sinks
+from telebeam.io.alerts.spec import AlertSinkSpec, CommandSinkSpec, TaggedSinkSpec, check_sinks, check_tags
 from telebeam.io.files.spec import FileSourceSpec
 from telebeam.io.influxdb.spec import InfluxSpec
 from telebeam.io.kafka.spec import KafkaSourceSpec
@@ -18,18 +18,16 @@ from telebeam.io.pubsub.spec import PubSubSourceSpec
 from telebeam.io.streams.spec import TimeSpec
 from telebeam.transforms.aggregation.spec import WindowSpec
 from telebeam.transforms.anomaly.spec import DetectorSpec, check_names
+from telebeam.transforms.devices.spec import DevicesSpec
 from telebeam.transforms.order import OrderSpec
 from telebeam.transforms.parsing.spec import ParseSpec
 from telebeam.transforms.quality.spec import QualitySpec
-from telebeam.transforms.rules.spec import RuleSpec, check_rules
+from telebeam.transforms.rules.spec import RuleSpec, check_rules, names_group
 from telebeam.transforms.spec import Spec
 
 SourceKind = Literal["parquet", "jsonl", "csv", "kafka", "pubsub"]
 SOURCE_KINDS: tuple[SourceKind, ...] = get_args(SourceKind)
 STREAM_KINDS = frozenset({"kafka", "pubsub"})
-
-LATER_KEYS = frozenset({"devices"})
-"""Keys that the format keeps for detectors and alerts: named as absent, not taken for slips of the pen."""
 
 
 class SourceSpec(Spec):
@@ -102,8 +100,10 @@ class SinksSpec(Spec):
     """Where a streaming job sends alerts; a batch job files them and sends none."""
     commands: tuple[CommandSinkSpec, ...] = ()
     """Where a streaming job sends the commands that rules give."""
+    tagged: tuple[TaggedSinkSpec, ...] = ()
+    """Where a streaming job sends the readings that rules tag."""
 
-    @field_validator("alerts", "commands")
+    @field_validator("alerts", "commands", "tagged")
     @classmethod
     def _each_once(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         check_sinks(value)
@@ -125,9 +125,11 @@ class PipelineSpec(Spec):
     """Where records come from."""
     parse: ParseSpec = ParseSpec()
     """How records become readings."""
+    devices: DevicesSpec | None = None
+    """What is known of devices: whose and where they are, and how their payloads are read; see docs/devices.md."""
     quality: QualitySpec = QualitySpec()
     """What counts as a good reading."""
-    windows: tuple[WindowSpec, ...] = (WindowSpec(every=timedelta(minutes=1)),)
+    all_windows: tuple[WindowSpec, ...] = Field((WindowSpec(every=timedelta(minutes=1)),), alias="windows")
     """Which windows are computed; none for an empty list."""
     anomalies: tuple[DetectorSpec, ...] = ()
     """What scores readings; see docs/anomalies.md."""
@@ -148,22 +150,52 @@ class PipelineSpec(Spec):
         return self
 
     @model_validator(mode="after")
+    def _devices_known(self) -> PipelineSpec:
+        if self.devices is not None and self.devices.registry is None:
+            raise ValueError(
+                "devices without devices.registry: it says which devices there are, and of which type",
+                "add registry: devices.yaml; docs/devices.md says what the file holds",
+            )
+        if self.devices is None and any(window.grouping == "group" for window in self.all_windows):
+            raise ValueError(
+                "windows grouped by group need devices: the registry says which device is in which group",
+                "add devices: {registry: devices.yaml}, or group by location",
+            )
+        if self.parse.format == "lorawan" and self.devices is None:
+            raise ValueError(
+                "parse.format: lorawan needs devices: their types say how the bytes of an uplink are read",
+                "add devices: {registry: devices.yaml, types: {…: {codec: cayenne_lpp}}}; see docs/codecs.md",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _rules_fit(self) -> PipelineSpec:
         check_names(self.anomalies)
         check_rules(self.rules, [spec.label for spec in self.anomalies])
-        if (self.anomalies or self.rules) and self.sinks.lake is None:
+        check_tags(self.sinks.tagged, {action.tag for rule in self.rules for action in rule.then if action.tag})
+        if (self.anomalies or self.rules or self.last) and self.sinks.lake is None:
             raise ValueError(
-                "anomalies and rules need sinks.lake: readings are put in order there",
+                "anomalies, rules and windows of the last readings need sinks.lake: readings are put in order there",
                 "add sinks: {lake: {path: lake}}; InfluxDB may stand beside it",
             )
         return self
 
     @property
+    def windows(self) -> tuple[WindowSpec, ...]:
+        """The windows that are spans of time."""
+        return tuple(window for window in self.all_windows if window.last is None)
+
+    @property
+    def last(self) -> tuple[int, ...]:
+        """Of how many last readings there are statistics, ascending."""
+        return tuple(sorted(window.last for window in self.all_windows if window.last is not None))
+
+    @property
     def order(self) -> OrderSpec | None:
         """What is done in the order of event time, where anything is."""
-        if self.sinks.lake is None or not (self.anomalies or self.rules):
+        if self.sinks.lake is None or not (self.anomalies or self.rules or self.last):
             return None
-        return OrderSpec(self.pipeline, with_models(self.anomalies, self.sinks.lake.path), self.rules)
+        return OrderSpec(self.pipeline, with_models(self.anomalies, self.sinks.lake.path), self.rules, self.last)
 
     @property
     def stream_lake(self) -> LakeSpec:
@@ -179,18 +211,31 @@ class PipelineSpec(Spec):
             raise ValueError(f"{value!r} is not a pipeline's name; expected 1 to 64 letters, digits, - and _")
         return value
 
+    @field_validator("rules")
+    @classmethod
+    def _groups_known(cls, value: tuple[RuleSpec, ...], info: ValidationInfo) -> tuple[RuleSpec, ...]:
+        # Devices that are wrong themselves are not among the data: that is said of them.
+        if info.data.get("devices", True) is None and names_group(value):
+            raise ValueError(
+                f"rule {next(rule.name for rule in value if rule.names_group)} names groups, which need devices: "
+                "the registry says which device is in which group",
+                "add devices: {registry: devices.yaml}, or name locations",
+            )
+        return value
+
     @field_validator("parse", "quality", "time", mode="before")
     @classmethod
     def _empty_section(cls, value: Any) -> Any:
         # A section whose every line is commented out reads as null.
         return {} if value is None else value
 
-    @field_validator("windows")
+    @field_validator("all_windows")
     @classmethod
     def _each_once(cls, value: tuple[WindowSpec, ...]) -> tuple[WindowSpec, ...]:
-        seen: set[int] = set()
+        seen: set[str] = set()
         for window in value:
-            if window.seconds in seen:
-                raise ValueError(f"two windows of {window.seconds} s; expected each length once")
-            seen.add(window.seconds)
+            name = f"{window.seconds} s" if window.last is None else f"the last {window.last} readings"
+            if name in seen:
+                raise ValueError(f"two windows of {name}; expected each length once")
+            seen.add(name)
         return value

@@ -29,7 +29,7 @@ from telebeam.pipelines.graph import build_stream
 from telebeam.pipelines.preflight import check_influx_for_stream, check_lake
 from telebeam.pipelines.runners import RunnerChoice, pipeline_options
 from telebeam.pipelines.runtimes.engines import engine
-from telebeam.pipelines.sources import checks_of, feeds_of, lag_of, readers_of
+from telebeam.pipelines.sources import checks_of, feeds_of, fleet_of, lag_of, order_of, readers_of, windows_of
 from telebeam.pipelines.spec import PipelineSpec
 from telebeam.pipelines.status import StatusLine
 from telebeam.transforms.errors import AwayError, SinkError, SourceError
@@ -52,19 +52,21 @@ STAGED_SECONDS = 3600.0
 
 def stream_job(spec: PipelineSpec, readers: int) -> StreamJob:
     """The job that a configuration describes, as its workers see it."""
+    fleet = fleet_of(spec, refreshes=True)
     return StreamJob(
         pipeline=spec.pipeline,
         run=uuid.uuid4().hex,
         feeds=feeds_of(spec),
         readers=readers,
-        checks=checks_of(spec, refreshes=True),
-        windows=spec.windows,
+        checks=checks_of(spec, fleet),
+        windows=windows_of(spec, fleet),
         lake=_in_full(spec.stream_lake),
         influx=spec.sinks.influxdb,
         time=spec.time,
-        order=spec.order,
+        order=order_of(spec, fleet),
         alerts=spec.sinks.alerts,
         commands=spec.sinks.commands,
+        tagged=spec.sinks.tagged,
     )
 
 

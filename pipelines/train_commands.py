@@ -42,7 +42,7 @@ def train(
     valid_from: Annotated[
         str | None, typer.Option(help="From which event time on it scores; from --end on unless given.")
     ] = None,
-    per: Annotated[str, typer.Option(help="sensor_type, or device for a forest of each device's series besides.")] = (
+    per: Annotated[str, typer.Option(help="sensor_type; or device, device_type for their own forests besides.")] = (
         "sensor_type"
     ),
     trees: Annotated[int, typer.Option(min=10, max=500, help="How many trees a forest has.")] = 64,
@@ -113,7 +113,9 @@ def drift(
         print_json(found.as_dict())
     else:
         whole = [row for row in found.drifts if row["hour"] is None]
-        heads = ("tenant", "sensor_type", "version", "feature", "readings", "psi", "ks", "worst_hour_psi", "is_drift")
+        typed = ("device_type",) if any(row["device_type"] is not None for row in whole) else ()
+        figures = ("version", "feature", "readings", "psi", "ks", "worst_hour_psi", "is_drift")
+        heads = ("tenant", "sensor_type", *typed, *figures)
         _print(whole, heads)
     for alert in found.alerts:
         _say(alert["message"])
@@ -200,8 +202,6 @@ def _print(rows: list[dict[str, Any]], heads: tuple[str, ...]) -> None:
 def _per(text: str) -> Per:
     from telebeam.transforms.anomaly.training import Per
 
-    if text == "device_type":
-        raise ConfigurationError("--per device_type: readings do not say their device's type", "--per sensor_type")
     for known in get_args(Per):
         if text == known:
             found: Per = known
@@ -226,12 +226,14 @@ def _print_forests(found: dict[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(title=f"{found['name']} {found['version']}")
-    for head in ("tenant", "sensor type", "device", "readings", "held out", "alert rate", "median", "99 %", "max"):
-        table.add_column(head, justify="left" if head in ("tenant", "sensor type", "device") else "right")
+    whose = "device_type" if found["per"] == "device_type" else "device_id"
+    names = ("tenant", "sensor type", whose.removesuffix("_id").replace("_", " "))
+    for head in (*names, "readings", "held out", "alert rate", "median", "99 %", "max"):
+        table.add_column(head, justify="left" if head in names else "right")
     for each in found["forests"]:
         rate, scores = each["alert_rate"], each["quantiles"]
         table.add_row(
-            each["tenant"], each["sensor_type"], each["device_id"] or "", f"{each['readings']:,}",
+            each["tenant"], each["sensor_type"], each.get(whose) or "", f"{each['readings']:,}",
             f"{each['held_out']:,}", "" if rate is None else f"{rate:.3%}",
             *(f"{scores[q]:.3f}" if scores else "" for q in ("0.5", "0.99", "1")),
         )  # fmt: skip

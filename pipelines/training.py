@@ -16,13 +16,15 @@ from telebeam.io.lake.layout import hour_of
 from telebeam.io.lake.steps import STEP, readings_between, step_of
 from telebeam.io.models.manifest import FORMAT, Forest, Manifest, Moments
 from telebeam.io.models.store import publish, to_text
+from telebeam.pipelines.sources import fleet_of
 from telebeam.pipelines.spec import PipelineSpec
 from telebeam.transforms.anomaly.features import FEATURES, VERSION
 from telebeam.transforms.anomaly.labels import Labels
 from telebeam.transforms.anomaly.spec import TrainedModel
-from telebeam.transforms.anomaly.training import Per, Trained, Trainer
+from telebeam.transforms.anomaly.training import LEAST, Per, Trained, Trainer
 from telebeam.transforms.batches import rows_of
 from telebeam.transforms.errors import ConfigurationError
+from telebeam.transforms.order import Look
 
 HELD_OUT = 0.2
 """The share of the time, the last, on which a model is tried."""
@@ -84,24 +86,29 @@ def train(spec: PipelineSpec, request: Request, now: datetime, say: Say, advance
         advance: Is told how many readings were gone through.
 
     Raises:
-        ConfigurationError: There is no lake, or too few readings in that time.
+        ConfigurationError: There is no lake, no registry for models by device type, or too few readings in that time.
         SourceError: A file of the lake is damaged.
         SinkError: The lake does not take the model.
     """
     lake = lake_of(spec)
     root = storage.locate(request.source or lake)
+    look = look_at_types(spec) if request.per == "device_type" else None
     start, end = lake_span(root, request.start, request.end)
     held_out = start + step_of(round((end - start) * (1.0 - HELD_OUT)))
     name = request.name or spec.pipeline
     threshold = next((d.threshold for d in spec.anomalies if isinstance(d, TrainedModel) and d.model == name), 0.8)
     trainer = Trainer(request.per, request.trees, threshold)
     say(f"learning from {storage.shown(request.source or lake)}, {to_text(start)} to {to_text(held_out)}")
-    for readings in readings_of(root, start, held_out):
+    for readings in readings_of(root, start, held_out, look):
         trainer.learn(readings, ~request.labels.inside(readings) if request.labels else None)
         advance(readings.num_rows)
     trained = trainer.fit()
+    if look is not None and not any(each.part.group.device_type for each in trained):
+        say(
+            f"no device type has {LEAST} readings of a sensor type: all are scored by the forests of their sensor types"
+        )
     say(f"{len(trained)} forest(s) of {request.trees} trees; trying them on {to_text(held_out)} to {to_text(end)}")
-    for readings in readings_of(root, held_out, end):
+    for readings in readings_of(root, held_out, end, look):
         trainer.hold_out(readings)
         advance(readings.num_rows)
     valid_from = end if request.valid_from is None else micros(request.valid_from)
@@ -120,8 +127,23 @@ def _forest(trained: Trained) -> Forest:
     features = {name: Moments(trained.mean[name], trained.std[name]) for name in FEATURES}
     return Forest(
         group.tenant, group.sensor_type, group.device_id, trained.readings, features,
-        held_out.readings, held_out.alert_rate, held_out.quantiles(),
+        held_out.readings, held_out.alert_rate, held_out.quantiles(), group.device_type,
     )  # fmt: skip
+
+
+def look_at_types(spec: PipelineSpec) -> Look:
+    """What says of readings of which type their devices are.
+
+    Raises:
+        ConfigurationError: There is no registry, or it can't be read.
+    """
+    fleet = fleet_of(spec)
+    if fleet is None:
+        raise ConfigurationError(
+            "there are no devices: the registry says which device is of which type",
+            "add devices: {registry: devices.yaml}, or train --per sensor_type",
+        )
+    return Look(fleet().registry, groups=False, types=True)
 
 
 def lake_of(spec: PipelineSpec) -> str:
@@ -155,8 +177,14 @@ def lake_span(root: storage.Location, start: datetime | None, end: datetime | No
     return first, last
 
 
-def readings_of(root: storage.Location, start: int, end: int) -> Iterator[pa.RecordBatch]:
+def readings_of(root: storage.Location, start: int, end: int, look: Look | None = None) -> Iterator[pa.RecordBatch]:
     """The readings of [start, end), in µs, in ascending pieces of time.
+
+    Args:
+        root: Where the lake is.
+        start: The first instant.
+        end: The instant behind the last one.
+        look: Adds device types, where given.
 
     Raises:
         SourceError: A readings file is damaged.
@@ -165,7 +193,8 @@ def readings_of(root: storage.Location, start: int, end: int) -> Iterator[pa.Rec
         time = rows.column("timestamp").cast(pa.int64()).to_numpy(zero_copy_only=False)
         inside: np.ndarray = (time >= start) & (time < end)
         if inside.any():
-            yield rows if inside.all() else rows_of(rows, inside)
+            found = rows if inside.all() else rows_of(rows, inside)
+            yield found if look is None else look.with_type(found)
 
 
 def micros(moment: datetime) -> int:

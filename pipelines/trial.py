@@ -14,6 +14,7 @@ from telebeam.io.lake.layout import HOUR, hour_of
 from telebeam.io.lake.past import Past
 from telebeam.io.lake.steps import needed_by, step_of, stretches
 from telebeam.io.models.source import check_models
+from telebeam.pipelines.sources import fleet_of, order_of
 from telebeam.pipelines.spec import PipelineSpec
 from telebeam.transforms.errors import ConfigurationError
 from telebeam.transforms.rules.summary import RuleSummary, summarise
@@ -64,10 +65,10 @@ def try_rules(
         ConfigurationError: A model is not there, there are no rules, no lake, or no readings in that time.
         SourceError: A file of the lake is damaged.
     """
-    order = spec.order
+    order = order_of(spec, fleet_of(spec))
     if not spec.rules or spec.sinks.lake is None or order is None:
         raise ConfigurationError("there are no rules to try", "add rules: [...]; see docs/rules.md")
-    check_models(spec.anomalies, spec.sinks.lake.path)
+    check_models(spec.anomalies, spec.sinks.lake.path, has_devices=spec.devices is not None)
     root = storage.locate(spec.sinks.lake.path)
     span = _span(root, start, end)
     past = Past(order, step_of(span[0]))

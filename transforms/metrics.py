@@ -9,6 +9,7 @@
 ``scores``                scores filed, one for each reading and detector
 ``alerts``                changes of alerts: firing or resolved
 ``commands``              commands that rules gave
+``last_n``                rows of last readings filed, one for each reading and number
 ``points``                points that InfluxDB took
 ``refused_points``        points that InfluxDB refused or that can't be written as one
 ========================  =========================================================================
@@ -25,7 +26,8 @@ from apache_beam.runners.runner import PipelineResult
 
 NAMESPACE = "telebeam"
 NAMES = (
-    "rows_in", "readings", "rejects", "late", "windows", "scores", "alerts", "commands", "points", "refused_points",
+    "rows_in", "readings", "rejects", "late", "windows", "scores", "alerts", "commands", "last_n", "points",
+    "refused_points",
 )  # fmt: skip
 
 

@@ -32,8 +32,8 @@ _LOG = logging.getLogger(__name__)
 
 MAX_POINTS_WAITING = 200_000
 """Some seconds of what a server takes; 20 MB."""
-TIMEOUT = timedelta(seconds=1.8)
-"""Of one request: a server that needs longer gets its points from the lake, and closing never takes longer."""
+TIMEOUT = timedelta(seconds=5)
+"""Of one request: a server that needs longer gets its points from the lake; one that compacts may stall for two."""
 CLOSE_SECONDS = 2.0
 MAX_LOST_TICKETS = 10_000
 BEHIND_LOG_SECONDS = 60.0
@@ -103,6 +103,11 @@ class LivePoints:
     def closed(self) -> bool:
         """Whether it drops all that it is offered, for good."""
         return self._closed
+
+    @property
+    def waiting(self) -> int:
+        """Points that it was offered and that are not stored yet."""
+        return self._points
 
     def offer(self, batch: pa.RecordBatch, ticket: int) -> None:
         """Takes readings to be sent, or drops them; never waits.
@@ -254,6 +259,13 @@ def _close_shared() -> None:
     # The client signs out when it is deleted, which fails with a traceback once the interpreter has taken itself apart.
     while _SHARED:
         _SHARED.popitem()[1].close()
+
+
+def points_waiting(spec: InfluxSpec) -> int:
+    """How many points the sender that all readers of this process share has yet to store."""
+    with _LOCK:
+        shared = _SHARED.get(spec.model_dump_json())
+    return 0 if shared is None or shared.closed else shared.waiting
 
 
 def live_points(spec: InfluxSpec) -> LivePoints:

@@ -124,7 +124,7 @@ class Refill:
         # Each stretch of work resolves the secret anew: one that was mended is seen without a restart.
         self._disconnect()
 
-    def send(self, path: str, dataset: Dataset, stop: Stop) -> bool:
+    def send(self, path: str, dataset: Dataset, stop: Stop, gives_way: Callable[[], bool] = lambda: False) -> bool:
         """Writes a file's points; what the server refuses becomes rejects of the lake.
 
         Args:
@@ -132,9 +132,10 @@ class Refill:
                 another in its place.
             dataset: What it holds.
             stop: Looked at while waiting.
+            gives_way: Asked before each request: whether something else comes first.
 
         Returns:
-            Whether all is stored; if not, the server is away or the job is to end.
+            Whether all is stored; if not, the server is away, the job is to end, or something else comes first.
 
         Raises:
             SourceError: The file can't be read.
@@ -143,7 +144,7 @@ class Refill:
         try:
             with closing(self._pieces(path, dataset)) as pieces:
                 while side_by_side := list(islice(pieces, AT_ONCE)):
-                    if not self._store(side_by_side, stop):
+                    if gives_way() or not self._store(side_by_side, stop):
                         return False
                     last = side_by_side[-1]
                     self._done[path] = last.row + last.batch.num_rows

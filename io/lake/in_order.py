@@ -1,9 +1,10 @@
-"""Scores, alerts and commands into the lake: files named by their seconds, replaced when they are made again."""
+"""What is made in order into the lake: files named by their seconds, replaced when they are made again."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Container, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -14,15 +15,20 @@ from telebeam.io.lake.layout import HOUR, partition, seconds_of, step_file
 from telebeam.io.lake.parquet import to_parquet
 from telebeam.io.lake.past import Made, Past, resume
 from telebeam.io.lake.spec import LakeSpec
-from telebeam.io.lake.steps import PIECE_ROWS, needed_by, stretches
-from telebeam.io.lake.writer import SORTED_BY, LakeFile, times_of
+from telebeam.io.lake.steps import PIECE_ROWS, Piece, needed_by, stretches
+from telebeam.io.lake.writer import SORTED_BY, LakeFile
+from telebeam.transforms.aggregation.partials import times_of
 from telebeam.transforms.batches import canonical, rows_of
 from telebeam.transforms.order import OrderSpec
-from telebeam.transforms.ordering import sort_order
+from telebeam.transforms.ordering import rank, sort_order
 from telebeam.transforms.schema import DATASETS, conform, in_flight
 
 TAGGED = "tagged"
 """The folder of readings that rules hand on, by their tag."""
+LAST_N = "last_n"
+"""The folder of what the last readings say, by their number."""
+_DECISIVE = 4
+"""The first columns of a dataset's order, by which few rows are equal."""
 _LOOK_BACK = 24 * HOUR
 """How much older than a batch job's first hour a past may be that the job goes on from."""
 
@@ -47,7 +53,7 @@ class OrderedFiles:
         """Files a file for each span that has rows, and takes away what else the pipeline has in these spans' hours.
 
         Args:
-            dataset: scores | alerts | commands, or ``tagged/tag=NAME``.
+            dataset: scores | alerts | commands, ``tagged/tag=NAME`` or ``last_n/n=N``.
             within: Files of other seconds stay.
             spans: Ascending and disjoint, each within an hour.
             rows: All of the spans, in any order.
@@ -58,10 +64,8 @@ class OrderedFiles:
         Raises:
             SinkError: The lake does not take them.
         """
-        plain = conform(rows, in_flight(DATASETS[_kind(dataset)]))
-        order = sort_order(plain, SORTED_BY[_kind(dataset)])
-        plain = plain if order is None else plain.take(pa.array(order))
-        times = times_of(plain, _kind(dataset))
+        plain = sorted_by(conform(rows, in_flight(DATASETS[_kind(dataset)])), SORTED_BY[_kind(dataset)])
+        times = times_of(plain)
         content = {
             self._path(dataset, span): rows_of(plain, (times >= span[0]) & (times < span[1]))
             for span in _with_rows(spans, times)
@@ -78,8 +82,8 @@ class OrderedFiles:
             return None
         storage.publish(self._root, path, buffer)
         self._digests[path] = digest
-        times = times_of(part, _kind(dataset))
-        return LakeFile(dataset, path, part.num_rows, int(times.min()), int(times.max()))
+        times = times_of(part)
+        return LakeFile(dataset.partition("/")[0], path, part.num_rows, int(times.min()), int(times.max()))
 
     def forget(self, before: int) -> None:
         """Drops what is remembered of files that end before an instant: they will not be made again."""
@@ -100,9 +104,29 @@ class OrderedFiles:
         return found
 
 
+def sorted_by(rows: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
+    """The rows in the order of some columns, from the most to the least significant.
+
+    By the first of them alone, which fit into one number a row, and of rows that are equal in these by all: that was
+    measured to take a fifth of the time.
+    """
+    first = columns[:_DECISIVE]
+    order = sort_order(rows, first)
+    order = np.arange(rows.num_rows) if order is None else order
+    tied = np.ones(max(0, len(order) - 1), bool)
+    for name in first:
+        tied &= np.diff(rank(rows.column(name))[order]) == 0
+    among = np.flatnonzero(np.append(tied, False) | np.append(False, tied)) if tied.any() else np.empty(0, np.int64)
+    settled = sort_order(rows.take(pa.array(order[among])), columns)
+    if settled is not None:
+        order[among] = order[among][settled]
+    return rows if (np.diff(order) == 1).all() else rows.take(pa.array(order))
+
+
 def _kind(dataset: str) -> str:
     """Whose columns a dataset has."""
-    return "readings" if dataset.startswith(f"{TAGGED}/") else dataset
+    kind = dataset.partition("/")[0]
+    return "readings" if kind == TAGGED else kind
 
 
 def _end(path: str) -> int:
@@ -134,15 +158,17 @@ def file_made(files: OrderedFiles, since: int, until: int, made: Made, spans: Se
     """
     whole = [(since, until)] if since // HOUR == (until - 1) // HOUR else _hours_of(made, since, until)
     found = []
-    tagged = ((f"{TAGGED}/tag={tag}", rows) for tag, rows in made.tagged.items())
-    for dataset, rows in (("scores", made.scores), ("alerts", made.alerts), ("commands", made.commands), *tagged):
+    folders = {"scores": made.scores, "alerts": made.alerts, "commands": made.commands}
+    folders |= {f"{TAGGED}/tag={tag}": rows for tag, rows in made.tagged.items()}
+    folders |= {f"{LAST_N}/n={number}": rows for number, rows in made.last.items()}
+    for dataset, rows in folders.items():
         found += files.replace(dataset, (since, until), spans or whole, rows)
     return found
 
 
 def _hours_of(made: Made, since: int, until: int) -> list[Span]:
     """The parts of a long silence, by hours, in which something fell due."""
-    times = np.concatenate([times_of(made.alerts, "alerts"), times_of(made.commands, "commands")])
+    times = np.concatenate([times_of(made.alerts), times_of(made.commands)])
     hours = np.unique(times // HOUR).tolist()
     return [(max(since, hour * HOUR), min(until, (hour + 1) * HOUR)) for hour in hours]
 
@@ -172,10 +198,26 @@ def replay(
     files = OrderedFiles(lake, root, order.pipeline)
     past = past_at(root, order, first * HOUR, late=True, piece_rows=piece_rows)
     span = past.edge, (last + 1) * HOUR
-    for (since, until), readings in stretches(root, span, late=True, columns=needed_by(order), piece_rows=piece_rows):
-        made = past.pass_time(until) if readings is None else past.advance(readings, until)
-        yield from file_made(files, since, until, made)
+    pieces = stretches(root, span, late=True, columns=needed_by(order), piece_rows=piece_rows)
+    # Readings are read, and files written, while others are scored: both leave the interpreter to it for the most part.
+    with ThreadPoolExecutor(1, "telebeam-pieces") as reader, ThreadPoolExecutor(1, "telebeam-filing") as filer:
+        filing: Future[list[LakeFile]] | None = None
+        for (since, until), readings in _read_ahead(pieces, reader):
+            made = past.pass_time(until) if readings is None else past.advance(readings, until)
+            if filing is not None:
+                yield from filing.result()
+            filing = filer.submit(file_made, files, since, until, made)
+        if filing is not None:
+            yield from filing.result()
     past.save(root)
+
+
+def _read_ahead(pieces: Iterator[Piece], executor: ThreadPoolExecutor) -> Iterator[Piece]:
+    """The pieces; the next one is read while somebody works on the last."""
+    coming = executor.submit(next, pieces, None)
+    while (piece := coming.result()) is not None:
+        coming = executor.submit(next, pieces, None)
+        yield piece
 
 
 def past_at(root: storage.Location, order: OrderSpec, begin: int, *, late: bool, piece_rows: int = PIECE_ROWS) -> Past:

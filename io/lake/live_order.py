@@ -1,4 +1,4 @@
-"""Scores and alerts of a live job: each step when the clock has passed it, and once more when it has closed for good.
+"""What a live job makes in order: each step when the clock has passed it, and once more when it has closed for good.
 
 Nothing is kept that is not in the lake: whoever is killed goes on from what was last written down, and files the same
 steps again under the same names.
@@ -6,6 +6,7 @@ steps again under the same names.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Iterable
 from typing import NamedTuple
 
@@ -14,15 +15,16 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from telebeam.io import storage
-from telebeam.io.lake.in_order import OrderedFiles, file_made, past_at
+from telebeam.io.lake.in_order import LAST_N, OrderedFiles, file_made, past_at
 from telebeam.io.lake.layout import HOUR, hour_of, seconds_of
 from telebeam.io.lake.past import Made, Past
 from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.lake.steps import PIECE_ROWS, STEP, last_instant, needed_by, silences, step_of, steps_of, stretches
-from telebeam.io.lake.writer import LakeFile, times_of
+from telebeam.io.lake.writer import LakeFile
 from telebeam.io.streams import receipts
 from telebeam.io.streams.notices import FOREVER, IN_ORDER, NEVER, Heard, OwedWindows
 from telebeam.io.streams.receipts import InfluxReceipt, WindowReceipt
+from telebeam.transforms.aggregation.partials import times_of
 from telebeam.transforms.lateness import Lateness
 from telebeam.transforms.order import OrderSpec
 
@@ -39,8 +41,12 @@ class Advanced(NamedTuple):
     commands: tuple[pa.RecordBatch, ...] = ()
     scores: int = 0
     """Rows that were filed."""
+    last_n: int = 0
+    """The same of what the last readings say."""
     owed: tuple[OwedWindows, ...] = ()
     """All files that InfluxDB does not have yet, in their order."""
+    tagged: tuple[dict[str, pa.RecordBatch], ...] = ()
+    """Tag → the readings that a rule gave it, as they were filed."""
 
 
 class LiveOrder:
@@ -59,6 +65,7 @@ class LiveOrder:
         self, lake: LakeSpec, order: OrderSpec, lateness: Lateness, influx: Container[str] = (),
         root: storage.Location | None = None, piece_rows: int = PIECE_ROWS,
     ) -> None:  # fmt: skip
+        self._lake = lake
         self._order = order
         self._lateness = lateness
         self._influx = influx
@@ -66,12 +73,15 @@ class LiveOrder:
         """As it is to be written down: what is owed beyond that is made again after a kill."""
         self._root = root or storage.locate(lake.path)
         self._piece_rows = piece_rows
-        self._files = OrderedFiles(lake, self._root, order.pipeline)
+        self._files = self._new_files()
         self._final: Past | None = None
         """At an edge behind which nothing is expected any more."""
         self._ahead: Past | None = None
         """At the clock; None where nothing was scored yet."""
         self._saved = NEVER
+
+    def _new_files(self) -> OrderedFiles:
+        return OrderedFiles(self._lake, self._root, self._order.pipeline)
 
     def settle(self, heard: Heard) -> Advanced:
         """Scores what the clock has passed since the last call; may be killed anywhere and called again.
@@ -90,6 +100,8 @@ class LiveOrder:
         except BaseException:
             # Half a stretch may have been scored: what is true stands in the lake.
             self._final = self._ahead = None
+            # What was filed before the failure is filed again, so that it is owed, too.
+            self._files = self._new_files()
             raise
 
     def _settle(self, heard: Heard) -> Advanced:
@@ -102,12 +114,16 @@ class LiveOrder:
         files = [file for files, _ in made for file in files]
         self._owe(files)
         self._files.forget(final.edge)
-        scores = sum(file.rows for file in files if file.dataset == "scores")
+        rows = Counter[str]()
+        for file in files:
+            rows[file.dataset] += file.rows
         return Advanced(
             tuple(found.alerts for _, found in made if found.alerts.num_rows),
             tuple(found.commands for _, found in made if found.commands.num_rows),
-            scores,
+            rows["scores"],
+            rows[LAST_N],
             self._receipt.owed,
+            tuple(found.tagged for _, found in made if any(rows.num_rows for rows in found.tagged.values())),
         )
 
     def _owe(self, files: Iterable[LakeFile]) -> None:
@@ -187,8 +203,8 @@ class LiveOrder:
 
     def _file(self, past: Past, since: int, until: int, readings: pa.RecordBatch | None) -> tuple[list[LakeFile], Made]:
         found = past.pass_time(until) if readings is None else past.advance(readings, until)
-        columns = [] if readings is None else [times_of(readings, "readings")]
-        columns += [times_of(found.alerts, "alerts"), times_of(found.commands, "commands")]
+        columns = [] if readings is None else [times_of(readings)]
+        columns += [times_of(found.alerts), times_of(found.commands)]
         steps = np.unique(steps_of(np.concatenate(columns))).tolist()
         spans = [(step, step + STEP) for step in steps]
         return file_made(self._files, since, until, found, spans) if spans else [], found

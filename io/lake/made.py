@@ -64,12 +64,12 @@ def windows_of(
             for made in fold.close(END if number == len(parts) else piece.spans[-1][1]):
                 kind = wanted[made.place].kind
                 yield Computed(kind, piece.devices, made.rows(kind.windowing))
-                if kind.by_location is not None:
+                if kind.grouping is not None:
                     part = groups[made.place]
-                    part.append(grouped(made.partials, kind.by_location))
+                    part.append(grouped(made.partials, kind.grouping, kind.fleet_of))
                     part[:] = [merge(part)]
     for place, (each, part) in enumerate(zip(wanted, groups, strict=True)):
-        if part:
+        if part and len(part[0]):
             yield Computed(each.kind, GROUPS, Made(place, part[0]).rows(each.kind.windowing))
 
 
@@ -79,8 +79,10 @@ def computed(wanted: Wanted, windows: Partials) -> Iterator[Computed]:
     there = select(windows, within(windows.start, wanted.spans))
     if len(there):
         yield Computed(kind, (None, None), Made(0, there).rows(kind.windowing))
-        if kind.by_location is not None:
-            yield Computed(kind, GROUPS, Made(0, grouped(there, kind.by_location)).rows(kind.windowing))
+        if kind.grouping is not None:
+            groups = grouped(there, kind.grouping, kind.fleet_of)
+            if len(groups):
+                yield Computed(kind, GROUPS, Made(0, groups).rows(kind.windowing))
 
 
 def readings_of(wanted: Wanted) -> Iterator[Span]:

@@ -1,7 +1,8 @@
 """What scoring and rules remember of the readings so far, and where it is written down.
 
-``_commits/ordered/<pipeline>/<edge in seconds>-<fingerprint>.rules`` and ``….scores``.  The first is written first: a
-past whose scores are there is whole.  It may be lost: it follows from the readings, at the price of reading them.
+``_commits/ordered/<pipeline>/<edge in seconds>-<fingerprint>.rules``, ``….last`` and ``….scores``.  The last is written
+last: a past whose scores are there is whole.  Without windows of last readings there is no ``….last``.  A past may be
+lost: it follows from the readings, at the price of reading them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import pyarrow as pa
 
 from telebeam.io import storage
 from telebeam.io.lake.layout import HOUR
+from telebeam.transforms.aggregation.each_last import EachLast
 from telebeam.transforms.anomaly.kernel import Scorer
 from telebeam.transforms.order import OrderSpec
 from telebeam.transforms.rules.kernel import RuleBook
@@ -38,53 +40,65 @@ class Made(NamedTuple):
     commands: pa.RecordBatch
     tagged: dict[str, pa.RecordBatch]
     """Tag → the readings that a rule gave it."""
+    last: dict[int, pa.RecordBatch]
+    """N → what the last N readings say at each reading."""
 
 
 class Past:
-    """Scorer and rule book with what they remember; moves forward in event time.
+    """Scorer, rule book and last readings with what they remember; moves forward in event time.
 
     Args:
         spec: What is done.
         edge: Where time stands, µs since 1970.
         scorer: With its history, if not at its beginning.
         book: The same of the rules.
+        last: The same of the last readings.
     """
 
-    def __init__(self, spec: OrderSpec, edge: int, scorer: Scorer | None = None, book: RuleBook | None = None) -> None:
+    def __init__(
+        self, spec: OrderSpec, edge: int, scorer: Scorer | None = None, book: RuleBook | None = None,
+        last: EachLast | None = None,
+    ) -> None:  # fmt: skip
         self._spec = spec
         self.edge = edge
         self._scorer = scorer or Scorer(spec.detectors)
         self._book = book or RuleBook(spec.rules)
+        self._last = last or EachLast(spec.last)
 
     def advance(self, readings: pa.RecordBatch, until: int) -> Made:
-        """Scores and alerts of the readings from the edge to another one, which is then the edge.
+        """What is made of the readings from the edge to another one, which is then the edge.
 
         Args:
             readings: All of them, with :func:`.steps.needed_by`; none is earlier than the edge.
             until: The later edge, in µs; not beyond the end of the hour in which the readings are.
         """
-        scores = self._scorer.score(readings) if self._spec.detectors else None
-        found = self._book.evaluate(readings, scores, until)
+        look = self._spec.look()
+        scores = self._scorer.score(look.with_type(readings)) if self._spec.detectors else None
+        told = None if scores is None else look.with_group(scores)
+        found = self._book.evaluate(look.with_group(readings), told, until)
+        last = self._last.advance(readings)
         self._pass(until)
-        return Made(NO_SCORES if scores is None else scores, found.alerts, found.commands, found.tagged)
+        return Made(NO_SCORES if scores is None else scores, found.alerts, found.commands, found.tagged, last)
 
     def pass_time(self, until: int) -> Made:
         """What falls due up to a later edge before which there is no reading."""
         found = self._book.evaluate(NO_READINGS, NO_SCORES if self._spec.detectors else None, until)
         self._pass(until)
-        return Made(NO_SCORES, found.alerts, found.commands, found.tagged)
+        return Made(NO_SCORES, found.alerts, found.commands, found.tagged, self._last.advance(NO_READINGS))
 
     def _pass(self, until: int) -> None:
         if until // HOUR > self.edge // HOUR:
             # At the edges of hours alone: when a silent series is forgotten must not depend on how time is cut.
-            self._scorer.expire(until - until % HOUR)
+            for each in (self._scorer, self._last):
+                each.expire(until - until % HOUR)
         self.edge = until
 
     def copy(self) -> Past:
         """Another one that stands at the same edge."""
         spec = self._spec
         scorer = Scorer.restored(spec.detectors, self._scorer.history())
-        return Past(spec, self.edge, scorer, RuleBook.restored(spec.rules, self._book.state()))
+        book = RuleBook.restored(spec.rules, self._book.state())
+        return Past(spec, self.edge, scorer, book, EachLast.restored(spec.last, self._last.history()))
 
     def save(self, root: storage.Location) -> None:
         """Writes it down, and takes older ones away.
@@ -94,6 +108,8 @@ class Past:
         """
         path = f"{_folder(self._spec.pipeline)}/{self.edge // _SECOND:012d}-{self._spec.fingerprint}"
         storage.publish(root, f"{path}.rules", pa.py_buffer(self._book.state()))
+        if self._spec.last:
+            storage.publish(root, f"{path}.last", self._last.history())
         storage.publish(root, f"{path}.scores", self._scorer.history())
         every = _saved(root, self._spec.pipeline)
         ours = [saved for saved in every if saved.fingerprint == self._spec.fingerprint]
@@ -101,8 +117,8 @@ class Past:
         # Another configuration may be at work too, or come back: its pasts go when they are old.
         gone += [saved for saved in every if saved not in ours and saved.edge < self.edge - _OTHERS_KEPT]
         for saved in gone:
-            storage.remove(root, f"{saved.path}.scores")
-            storage.remove(root, f"{saved.path}.rules")
+            for part in ("scores", "last", "rules"):
+                storage.remove(root, f"{saved.path}.{part}")
 
 
 def resume(root: storage.Location, spec: OrderSpec, before: int) -> Past | None:
@@ -114,9 +130,11 @@ def resume(root: storage.Location, spec: OrderSpec, before: int) -> Past | None:
     for saved in reversed(_saved(root, spec.pipeline)):
         if saved.edge <= before and saved.fingerprint == spec.fingerprint:
             scores, rules = storage.read(root, f"{saved.path}.scores"), storage.read(root, f"{saved.path}.rules")
-            if scores is not None and rules is not None:
+            kept = storage.read(root, f"{saved.path}.last") if spec.last else None
+            if scores is not None and rules is not None and (kept is not None or not spec.last):
+                last = None if kept is None else EachLast.restored(spec.last, kept)
                 scorer = Scorer.restored(spec.detectors, scores)
-                return Past(spec, saved.edge, scorer, RuleBook.restored(spec.rules, rules))
+                return Past(spec, saved.edge, scorer, RuleBook.restored(spec.rules, rules), last)
     return None
 
 

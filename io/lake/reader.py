@@ -105,6 +105,17 @@ class Lake:
         """What detectors say of the readings of [start, end)."""
         return self._read("scores", start, end, devices, None)
 
+    def last_n(
+        self,
+        n: int,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        devices: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """What the last ``n`` readings say at each of the readings of [start, end), itself included."""
+        return self._read("last_n", start, end, devices, None, self._files(f"last_n/n={n}", start, end))
+
     def alerts(self, start: datetime | None = None, end: datetime | None = None) -> pa.Table:
         """Changes of alerts in [start, end)."""
         return self._read("alerts", start, end, None, None)

@@ -22,8 +22,9 @@ from telebeam.transforms.schema import DICTIONARY, READINGS_IN_FLIGHT, SERIES, c
 
 STEP = 10_000_000
 """The unit of time in which a stream is scored, in µs."""
-PIECE_ROWS = 1_000_000
-"""Readings that are held at a time, about."""
+PIECE_ROWS = 500_000
+"""Readings that are worked on at a time, about; a batch job holds three times as many, for it reads and files others
+meanwhile: some 400 MB."""
 _LONGEST_SILENCE = 40 * 24
 """Hours: rules remember for thirty days at most."""
 NEEDED = (
@@ -34,6 +35,10 @@ NEEDED = (
 def needed_by(order: OrderSpec) -> tuple[str, ...]:
     """The columns of readings that are looked at, or all where a rule hands readings on."""
     return tuple(READINGS_IN_FLIGHT.names) if order.tags else NEEDED
+
+
+Piece = tuple[Span, pa.RecordBatch | None]
+"""A span and its readings; None where there are none."""
 
 
 class _Group(NamedTuple):
@@ -82,7 +87,7 @@ def readings_between(
 
 def stretches(
     root: storage.Location, span: Span, *, late: bool, columns: Sequence[str] = NEEDED, piece_rows: int = PIECE_ROWS
-) -> Iterator[tuple[Span, pa.RecordBatch | None]]:
+) -> Iterator[Piece]:
     """Like :func:`readings_between`, but without gaps: where nothing was read stands None, an hour at a time.
 
     A stretch with readings ends with the step of its last one; behind the last of them all comes nothing.

@@ -46,6 +46,19 @@ SORTED_BY = {
     "alerts": ("timestamp", "rule", "alert_id", "state"),
     "commands": ("timestamp", "rule", "command_id"),
     "drift": ("tenant", "sensor_type", "device_type", "valid_from", "version", "feature", "statistic"),
+    "last_n": (
+        "device_id",
+        "timestamp",
+        "sensor_type",
+        "measurement_type",
+        "source_partition",
+        "source_offset",
+        "source",
+        "tenant",
+        "unit",
+        "location",
+        "value",
+    ),
 }
 """The order of rows within a file: readers of a device's hour skip the rest."""
 
@@ -59,6 +72,7 @@ TIME_OF = {
     "alerts": "timestamp",
     "commands": "timestamp",
     "drift": "window_start",
+    "last_n": "timestamp",
 }
 """The column by whose hour a row is filed."""
 

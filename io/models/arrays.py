@@ -27,6 +27,10 @@ SCHEMA = pa.schema(
 )
 
 
+_TYPED = SCHEMA.insert(3, pa.field("device_type", pa.string()))
+"""Where device types have forests; others stay as they were before there were such."""
+
+
 def to_ipc(parts: Sequence[Part]) -> pa.Buffer:
     """What :func:`from_ipc` reads; equal parts give equal bytes."""
     rows = []
@@ -35,11 +39,13 @@ def to_ipc(parts: Sequence[Part]) -> pa.Buffer:
         arrays = {name: getattr(histogram if name in ("edges", "counts") else forest, name) for name in _SIZES}
         names = {"tenant": group.tenant, "sensor_type": group.sensor_type, "device_id": group.device_id}
         flat = {name: array.ravel() for name, array in arrays.items()}
+        names["device_type"] = group.device_type
         rows.append({**names, "series": group.series, "trees": len(forest.path), **flat})
-    columns = [pa.array([row[field.name] for row in rows], field.type) for field in SCHEMA]
+    schema = _TYPED if any(part.group.device_type is not None for part in parts) else SCHEMA
+    columns = [pa.array([row[field.name] for row in rows], field.type) for field in schema]
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, SCHEMA) as writer:
-        writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
+    with pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
     return sink.getvalue()
 
 
@@ -51,7 +57,7 @@ def from_ipc(buffer: pa.Buffer) -> tuple[Part, ...]:
     """
     try:
         with pa.ipc.open_stream(pa.BufferReader(buffer)) as reader:
-            if reader.schema != SCHEMA:
+            if reader.schema not in (SCHEMA, _TYPED):
                 raise ValueError("its columns are not those of forests")
             table = reader.read_all()
         table.validate(full=True)
@@ -77,5 +83,6 @@ def _part(table: pa.Table, row: int) -> Part:
     histogram = Histogram(arrays.pop("edges"), arrays.pop("counts"))
     if histogram.counts.shape[1] != BINS:
         raise ValueError("a histogram of other bins")
-    group = Group(*(table[name][row].as_py() for name in ("tenant", "sensor_type", "device_id", "series")))
+    named = ("tenant", "sensor_type", "device_id", "series", "device_type")
+    group = Group(**{name: table[name][row].as_py() for name in named if name in table.schema.names})
     return Part(group, Isolation(**arrays), histogram)

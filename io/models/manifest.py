@@ -17,7 +17,7 @@ class Moments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     std: float
 
 
-class Forest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Forest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A forest, what it was grown from, and how it did on what came later."""
 
     tenant: str
@@ -33,6 +33,8 @@ class Forest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The share of these above the threshold."""
     quantiles: dict[str, float]
     """Quantile → score of these."""
+    device_type: str | None = None
+    """None for the sensor type's; left out of the text there, as it was before there were others."""
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

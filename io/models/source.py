@@ -99,15 +99,16 @@ def with_models(detectors: Sequence[DetectorSpec], lake: str) -> tuple[DetectorS
     return tuple(spec.scored_by(source) if isinstance(spec, TrainedModel) else spec for spec in detectors)
 
 
-def check_models(detectors: Sequence[DetectorSpec], lake: str) -> None:
+def check_models(detectors: Sequence[DetectorSpec], lake: str, *, has_devices: bool = True) -> None:
     """Reads and checks every model that some detectors name, before a job starts.
 
     Args:
         detectors: Of a job.
         lake: The lake's path or URI.
+        has_devices: Whether there is a registry, which models by device type need.
 
     Raises:
-        ConfigurationError: A model or a version is not there, or is refused.
+        ConfigurationError: A model or a version is not there, is refused, or needs a registry that is not there.
         SourceError: The lake can't be read.
     """
     wanted = [spec for spec in detectors if isinstance(spec, TrainedModel)]
@@ -120,3 +121,9 @@ def check_models(detectors: Sequence[DetectorSpec], lake: str) -> None:
             raise ConfigurationError(f"{storage.shown(lake)} has no model {spec.model}", hint)
         if spec.version is not None and not found.of(spec.model, spec.version):
             raise ConfigurationError(f"the model {spec.model} has no version {spec.version}", f"it has {there}")
+        if not has_devices and any(model.asks_types for model in found.of(spec.model, spec.version)):
+            raise ConfigurationError(
+                f"the model {spec.model} has forests by device type, which need devices: "
+                "the registry says which device is of which type",
+                "add devices: {registry: devices.yaml}, or train --per sensor_type",
+            )

@@ -22,6 +22,7 @@ import msgspec
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 from telebeam.io import storage
+from telebeam.io.influxdb.live import points_waiting
 from telebeam.io.influxdb.refill import STOP_SECONDS, Refill, Stop
 from telebeam.io.influxdb.spec import Dataset, InfluxSpec
 from telebeam.io.lake.spec import LakeSpec
@@ -40,7 +41,14 @@ STRETCH_SECONDS = 20.0
 SAVE_SECONDS = 1.0
 """How much work is done once more after a kill."""
 LOG_SECONDS = 60.0
+LIVE_WAITING = 20_000
+"""Points on their way by the direct path, from which on what was missed waits: somebody looks at what is new."""
+LIVE_FIRST_SECONDS = 1.0
+"""How long it waits at most before each request, so that it gets through where the server is never at leisure."""
 _LOOK_SECONDS = 0.2
+_LEISURE_SECONDS = 0.05
+_MANY: frozenset[Dataset] = frozenset({"readings", "scores"})
+"""What comes by the thousand each second."""
 _NOTHING = -1
 
 
@@ -67,7 +75,9 @@ def _never() -> bool:
 class Deliveries:
     """Delivers what is owed to InfluxDB, in order within each partition and each length of windows.
 
-    Windows and readings take turns, a file each.  Safe under threads: one works, the others' files are its next.
+    Windows and alerts come first, for they are few.  What there is much of, readings and scores, takes turns, a file
+    each, and lets the readings pass that are on their way by the direct path.  Safe under threads: one works, the
+    others' files are its next.
 
     Args:
         lake: The lake.
@@ -76,6 +86,8 @@ class Deliveries:
         root: Where the lake is, if not where its path leads.
         refill: Writes the files, if not one that is made here.
         clock: Monotonic seconds.
+        sleep: Waits for so many seconds.
+        waiting: How many points are on their way by the direct path, if not those of this process's readers.
     """
 
     def __init__(
@@ -87,12 +99,16 @@ class Deliveries:
         *,
         refill: Refill | None = None,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        waiting: Callable[[], int] | None = None,
     ) -> None:
         self._root = root or storage.locate(lake.path)
         self._path = receipts.influxdb_path(pipeline)
         self._spec = spec
         self._refill = refill or Refill(lake, pipeline, spec, self._root)
         self._clock = clock
+        self._sleep = sleep
+        self._waiting = waiting or partial(points_waiting, spec)
         self._heard = Heard()
         self._windows: dict[int, tuple[OwedWindows, ...]] = {}
         self._receipt = InfluxReceipt()
@@ -150,8 +166,11 @@ class Deliveries:
                     due = self._next(blocked)
                 if due is None:
                     break
+                gives_way = partial(self._gives_way, due, blocked, stop)
                 try:
-                    if not all(self._refill.send(path, due.dataset, stop) for path in due.paths):
+                    if not all(self._refill.send(path, due.dataset, stop, gives_way) for path in due.paths):
+                        if self._is_second(due, blocked):
+                            continue
                         break
                 except JobError as error:
                     self._say(str(due.queue), error)
@@ -164,7 +183,24 @@ class Deliveries:
     def _next(self, blocked: set[str | int] | frozenset[str | int]) -> _Due | None:
         """What to deliver now: of the dataset whose turn it is, the queue that was served least."""
         due = [each for each in self._due() if each.queue not in blocked]
-        return min(due, key=lambda each: (each.dataset == self._last, self._served[each.queue]), default=None)
+        return min(due, key=self._place, default=None)
+
+    def _place(self, due: _Due) -> tuple[bool, bool, int]:
+        return due.dataset in _MANY, due.dataset == self._last, self._served[due.queue]
+
+    def _gives_way(self, due: _Due, blocked: set[str | int], stop: Stop) -> bool:
+        """Lets the direct path pass, and says whether something else is to be delivered before this."""
+        until = self._clock() + LIVE_FIRST_SECONDS
+        while due.dataset in _MANY and self._waiting() > LIVE_WAITING and self._clock() < until and not stop():
+            if self._is_second(due, blocked):
+                return True
+            self._sleep(_LEISURE_SECONDS)
+        return self._is_second(due, blocked)
+
+    def _is_second(self, due: _Due, blocked: set[str | int]) -> bool:
+        with self._turn:
+            others = (each for each in self._due() if each.queue not in blocked)
+            return due.dataset in _MANY and any(each.dataset not in _MANY for each in others)
 
     def _due(self) -> list[_Due]:
         """The first file that is outstanding of each queue."""

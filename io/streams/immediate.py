@@ -5,32 +5,37 @@ The ordered pass finds the same alerts under the same ids (:mod:`.order`); what 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyarrow as pa
 
 from telebeam.io.alerts.dispatcher import Dispatcher, shared_dispatcher
 from telebeam.io.alerts.messages import ALERT
 from telebeam.io.streams.job import StreamJob
 from telebeam.transforms.batches import rows_of
+from telebeam.transforms.order import OrderSpec
 from telebeam.transforms.rules.kernel import RuleBook
-from telebeam.transforms.rules.spec import RuleSpec, immediate
+from telebeam.transforms.rules.spec import immediate
 
 
 class Immediate:
     """Looks at a reader's readings and offers what they give to the sinks.
 
     Args:
-        rules: Those that need no past.
+        order: Its rules that need no past, and what says in which group a device is.
         dispatcher: Sends.
     """
 
-    def __init__(self, rules: tuple[RuleSpec, ...], dispatcher: Dispatcher) -> None:
-        self._book = RuleBook(rules)
+    def __init__(self, order: OrderSpec, dispatcher: Dispatcher) -> None:
+        self._order = replace(order, detectors=(), rules=immediate(order.rules))
+        self._book = RuleBook(self._order.rules)
         self._dispatcher = dispatcher
 
     def look(self, readings: pa.RecordBatch) -> None:
         """Offers the alerts of some readings; waits for nobody.  Late readings raise none."""
         late = readings.column("is_late").to_numpy(zero_copy_only=False)
-        found = self._book.immediate(readings if not late.any() else rows_of(readings, ~late))
+        timely = readings if not late.any() else rows_of(readings, ~late)
+        found = self._book.immediate(self._order.look().with_group(timely))
         if found.alerts.num_rows:
             # What is not taken now is offered again by the ordered pass.
             self._dispatcher.offer(found.alerts)
@@ -43,7 +48,7 @@ def immediate_alerts(job: StreamJob, index: int) -> Immediate | None:
         job: The job.
         index: The reader's, from 0.
     """
-    rules = immediate(job.order.rules) if job.order is not None else ()
-    if not rules or not job.alerts:
+    if job.order is None or not immediate(job.order.rules) or not job.alerts:
         return None
-    return Immediate(rules, shared_dispatcher(job.alerts, job.lake.path, job.pipeline, ALERT, writer=f"reader-{index}"))
+    dispatcher = shared_dispatcher(job.alerts, job.lake.path, job.pipeline, ALERT, writer=f"reader-{index}")
+    return Immediate(job.order, dispatcher)

@@ -20,7 +20,7 @@ from telebeam.io.patience import Warnings
 from telebeam.io.streams.job import StreamJob
 from telebeam.io.streams.notices import FOREVER, IN_ORDER, Heard, WindowsOwed
 from telebeam.io.streams.outlets import Outlets
-from telebeam.io.streams.shared import Shared, with_notice
+from telebeam.io.streams.shared import Shared, told, with_notice
 from telebeam.transforms.errors import SinkError, SourceError
 from telebeam.transforms.metrics import measured
 
@@ -30,7 +30,9 @@ _HEARD = beam.DoFn.StateParam(ReadModifyWriteStateSpec("heard-1", BytesCoder()))
 
 @dataclass
 class ScoreInOrder(beam.PTransform):
-    """Files scores, alerts and commands of a streaming job in the order of event time, and sends alerts and commands.
+    """Files what a streaming job makes in the order of event time, and sends alerts, commands and tags.
+
+    That is scores, alerts, commands, tagged readings, and the statistics of the last readings.
 
     In: encoded :class:`.notices.Notice`, unbounded or not, in any order and any number of times.  Out: an encoded
     :class:`.notices.WindowsOwed` where InfluxDB lacks files.  One worker does the work; what it remembers may be lost,
@@ -42,7 +44,7 @@ class ScoreInOrder(beam.PTransform):
     Delivery: scores, alerts and commands in the lake are what the readings give, each once, whatever is killed.  What
     is sent is sent again only where a kill came between sending and the log of it (:mod:`telebeam.io.alerts`).
 
-    Metrics: ``scores``, ``alerts``, ``commands``.
+    Metrics: ``scores``, ``alerts``, ``commands``, ``last_n``.
 
     Args:
         job: What is done, and where it is sent.
@@ -74,7 +76,7 @@ class _Score(beam.DoFn):
     def process(self, element: tuple[str, bytes], state: Any = _HEARD) -> Iterator[bytes]:
         work = _work(self._stage, self._job)
         with work.shared as shared:
-            heard = shared.with_all(with_notice(state.read(), element[1]))
+            heard = shared.with_all(with_notice(state.read(), element[1]), told(self._job.run))
             state.write(msgspec.json.encode(list(heard.notices.values())))
             advanced = work.patient.settle(heard)
             for rows in advanced.alerts:
@@ -82,6 +84,7 @@ class _Score(beam.DoFn):
             for rows in advanced.commands:
                 measured("commands", rows.num_rows)
             measured("scores", advanced.scores)
+            measured("last_n", advanced.last_n)
         if advanced.owed:
             yield WindowsOwed(IN_ORDER, advanced.owed).encode()
 
@@ -115,17 +118,17 @@ class Patient:
 
     def __init__(self, job: StreamJob, *, clock: Callable[[], float] = time.monotonic) -> None:
         if job.order is None:
-            raise ValueError("a job without detectors and rules has nothing to do in order")
+            raise ValueError("a job without detectors, rules and last readings has nothing to do in order")
         influx = () if job.influx is None else job.influx.write
         self._live = LiveOrder(job.lake, job.order, job.lateness, influx)
-        self._outlets = Outlets(job)
+        self._outlets = Outlets(job, job.tagged)
         self._warnings = Warnings(_LOG, clock)
 
     def settle(self, heard: Heard) -> Advanced:
         """As :meth:`.LiveOrder.settle`, and sends what came of it; where the lake fails a later call tries again."""
         try:
             advanced = self._live.settle(heard)
-            self._outlets.offer(advanced.alerts, advanced.commands)
+            self._outlets.offer(advanced.alerts, advanced.commands, advanced.tagged)
             if heard.clock >= FOREVER:
                 self._outlets.flush()
             # What is made after the written-down past is made and offered again by whoever goes on from there.

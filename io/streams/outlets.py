@@ -81,4 +81,4 @@ class Outlets:
             waiting = sum(rows.num_rows for _, rows in self._open)
             _LOG.warning("%d alerts or commands were not taken by their sinks; they are in the lake", waiting)
         if not self._tagged.all_sent:
-            _LOG.warning("tagged readings of %d pieces of time were not taken; they are in the lake", self._tagged.waiting)
+            _LOG.warning("tagged readings of %d steps were not taken; they are in the lake", self._tagged.waiting)

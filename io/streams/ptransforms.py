@@ -14,6 +14,7 @@ from telebeam.io.streams.job import StreamJob, tell_ended
 from telebeam.io.streams.keys import reader_keys, reader_of
 from telebeam.io.streams.positions import TRACKER, WATERMARK, timestamp
 from telebeam.io.streams.registry import leased, release
+from telebeam.io.streams.shared import tell
 
 
 @dataclass
@@ -46,6 +47,24 @@ class FileStream(beam.PTransform):
         )
 
 
+@dataclass
+class EndStage(beam.PTransform):
+    """Takes what nobody else takes, in a stage of its own, so that the stage before has an output.
+
+    In: bytes, bounded or unbounded.  Out: nothing.  Prism 2.77 keeps a core busy for as long as a bundle runs whose
+    stage has no output: its loop waits for data that has ended with the bundle's beginning.
+    """
+
+    def expand(self, left: Any) -> Any:
+        """Nothing."""
+        return left | "Leave" >> beam.Reshuffle() | "Drop" >> beam.FlatMap(_nothing).with_output_types(bytes)
+
+
+def _nothing(element: bytes) -> tuple[()]:
+    del element
+    return ()
+
+
 class _FileBundles(beam.DoFn):
     """One bundle after the other; :class:`~.reader.Reader` does the work."""
 
@@ -58,6 +77,7 @@ class _FileBundles(beam.DoFn):
         index = reader_of(key)
         with leased(self._job, index) as reader:
             bundle = reader.bundle()
+        tell(self._job.run, bundle.notice)
         tracker.try_claim(bundle.positions)
         reached = timestamp(bundle.notice.clock)
         before = watermark.current_watermark()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 
 import msgspec
 
@@ -30,13 +31,33 @@ class Shared:
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
-    def with_all(self, heard: Heard) -> Heard:
-        """What was heard here or there: of each reader the notice that reaches furthest."""
-        for reader, notice in self._heard.notices.items():
-            if reader not in heard.notices or _reach(notice) > _reach(heard.notices[reader]):
+    def with_all(self, heard: Heard, others: Iterable[Notice] = ()) -> Heard:
+        """What was heard here or there, or is told: of each reader the notice that reaches furthest."""
+        for notice in (*self._heard.notices.values(), *others):
+            if notice.reader not in heard.notices or _reach(notice) > _reach(heard.notices[notice.reader]):
                 heard.hear(notice)
         self._heard = heard
         return heard
+
+
+def tell(run: str, notice: Notice) -> None:
+    """Says to the stages of a run in this process what a reader of it has filed: sooner than the runner does.
+
+    What a notice says stands in the lake, so that it is as true before the runner has committed the bundle as after.
+    """
+    with _GUARD:
+        _TOLD.setdefault(run, {})[notice.reader] = notice
+
+
+def told(run: str) -> list[Notice]:
+    """The last notice of each reader of a run in this process."""
+    with _GUARD:
+        return list(_TOLD.get(run, {}).values())
+
+
+_GUARD = threading.Lock()
+_TOLD: dict[str, dict[int, Notice]] = {}
+"""By run and reader."""
 
 
 def _reach(notice: Notice) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from telebeam.io.lake.live_windows import LiveWindows, Settled
 from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.streams.notices import Heard, Notice, WindowsOwed
-from telebeam.io.streams.shared import Shared, with_notice
+from telebeam.io.streams.shared import Shared, told, with_notice
 from telebeam.transforms import coders  # noqa: F401 - registers the coder of RecordBatches
 from telebeam.transforms.aggregation.spec import WindowSpec
 from telebeam.transforms.errors import SinkError, SourceError
@@ -56,6 +56,7 @@ class KeepWindows(beam.PTransform):
         pipeline_name: Whose.
         windows: Their lengths.
         influx: Whether InfluxDB is to have them.
+        run: The run, whose readers in this process are heard sooner than by the runner.
         early: Takes batches of the windows that are still open, for those with ``early`` set.  It writes them in the
             same bundle: shuffled, they might overtake the closed windows that come after them.
     """
@@ -65,10 +66,13 @@ class KeepWindows(beam.PTransform):
     windows: tuple[WindowSpec, ...]
     influx: bool
     early: beam.PTransform | None = None
+    run: str = ""
 
     def expand(self, notices: beam.PCollection) -> beam.PCollection:
         """What is owed to InfluxDB."""
-        keep = _Keep(self.lake, self.pipeline_name, self.windows, influx=self.influx, early=self.early is not None)
+        keep = _Keep(
+            self.lake, self.pipeline_name, self.windows, self.run, influx=self.influx, early=self.early is not None
+        )
         kept = (
             notices
             | "ByLength" >> beam.FlatMap(_by_length, self.windows).with_output_types(tuple[int, bytes])
@@ -92,11 +96,15 @@ def _by_length(data: bytes, windows: tuple[WindowSpec, ...]) -> Iterator[tuple[i
     """A notice for each length, with what concerns it alone."""
     notice = Notice.decode(data)
     for seconds in (window.seconds for window in windows):
-        parts = tuple(
-            replace(part, touched=_only(part.touched, seconds), offsets=_only(part.offsets, seconds), owed=())
-            for part in notice.partitions
-        )
-        yield seconds, replace(notice, partitions=parts).encode()
+        yield seconds, _of_length(notice, seconds).encode()
+
+
+def _of_length(notice: Notice, seconds: int) -> Notice:
+    parts = tuple(
+        replace(part, touched=_only(part.touched, seconds), offsets=_only(part.offsets, seconds), owed=())
+        for part in notice.partitions
+    )
+    return replace(notice, partitions=parts)
 
 
 def _only(found: dict[int, Any], seconds: int) -> dict[int, Any]:
@@ -107,11 +115,12 @@ class _Keep(beam.DoFn):
     """Holds what was heard of each reader."""
 
     def __init__(
-        self, lake: LakeSpec, pipeline: str, windows: tuple[WindowSpec, ...], *, influx: bool, early: bool
+        self, lake: LakeSpec, pipeline: str, windows: tuple[WindowSpec, ...], run: str, *, influx: bool, early: bool
     ) -> None:
         super().__init__()
         self._lake = lake
         self._pipeline = pipeline
+        self._run = run
         self._windows = {window.seconds: window for window in windows}
         self._influx = influx
         self._early = early
@@ -124,7 +133,8 @@ class _Keep(beam.DoFn):
         seconds, data = element
         keeper = self._keeper(seconds)
         with _shared(self._stage, seconds) as shared:
-            heard = shared.with_all(with_notice(state.read(), data))
+            others = (_of_length(notice, seconds) for notice in told(self._run))
+            heard = shared.with_all(with_notice(state.read(), data), others)
             state.write(msgspec.json.encode(list(heard.notices.values())))
             early = keeper.peek(heard) if self._early else []
             settled = keeper.settle(heard)

@@ -13,7 +13,7 @@ from tests.pipelines.jobs import Job, check_balance, check_windows, job, json_li
 from tests.transforms.records import EUI, things_stack
 
 REGISTRY = f"""
-- {{device_id: {EUI}, device_type: climate, tenant: acme, location: roof}}
+- {{device_id: {EUI}, device_type: climate, tenant: acme, location: roof, group: air}}
 - {{device_id: freezer-1, device_type: freezer, tenant: acme, location: hall 1}}
 - {{device_id: freezer-1, device_type: freezer, tenant: acme, location: hall 2, valid_from: 2026-01-01T12:00:00Z}}
 - {{device_id: freezer-1, sensor_type: temperature, offset: -0.5}}
@@ -117,3 +117,10 @@ def test_explain_says_what_is_known_of_devices(fleet: Job, capsys: pytest.Captur
     said = capsys.readouterr().out
     assert "[Enrich] by devices.yaml, as of each reading's time; unknown devices are rejected" in said
     assert "climate (codec cayenne_lpp); freezer (schema freezer.json, temperature … to -5)" in said
+
+
+def test_windows_are_grouped_by_the_groups_of_the_registry(fleet: Job):
+    fleet.run("windows=[{every: 1h, group_by: [group]}]")
+    found = [row for row in fleet.windows(3600).to_pylist() if row["device_id"] == "*#"]
+    # Two measurements of one sensor type are two series.
+    assert [(row["location"], row["sensor_type"], row["count"]) for row in found] == [("air", "temperature", 1)] * 2

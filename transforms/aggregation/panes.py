@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -17,12 +18,19 @@ from telebeam.transforms.aggregation import exact
 from telebeam.transforms.aggregation.grid import Grid, Integers
 from telebeam.transforms.aggregation.partials import Partials, joined, merge, reduce_runs, take
 from telebeam.transforms.batches import codes, constant, with_columns
+from telebeam.transforms.devices.fleet import FleetOf
+from telebeam.transforms.devices.kernel import groups_of
+from telebeam.transforms.schema import TIMESTAMP
 
 ANYWHERE = "*"
 """The ``device_id`` of a group of devices wherever they stand: no device's, for those have three characters."""
 AT_LOCATION = "*@"
 """The ``device_id`` of a group of devices at one location."""
+IN_GROUP = "*#"
+"""The ``device_id`` of a group of devices that the registry names."""
 
+Grouping = Literal["group", "location", "all"]
+_DEVICE_AND_TIME = ["device_id", "timestamp"]
 _SLICE = 4096
 """Panes that are slid together, about: so many take two thirds of the time of all at once for a million readings."""
 
@@ -99,16 +107,29 @@ def _slide(panes: Partials, grid: Grid) -> Partials:
     return merge(found)
 
 
-def grouped(windows: Partials, by_location: bool) -> Partials:
+def grouped(windows: Partials, by: Grouping, fleet_of: FleetOf | None = None) -> Partials:
     """The windows of groups of devices: of all of a tenant that measure the same in the same unit.
 
-    Their ``device_id`` is :data:`AT_LOCATION` and ``location`` says where, or it is :data:`ANYWHERE` and ``location``
-    is null.
+    Their ``device_id`` is :data:`AT_LOCATION` and ``location`` says where; or :data:`IN_GROUP`, ``location`` is the
+    group in which the registry has the device at the window's start, and devices without one are left out; or
+    :data:`ANYWHERE`, and ``location`` is null.
+
+    Args:
+        windows: Of devices.
+        by: What makes a group.
+        fleet_of: Gives the registry; needed for groups of it.
     """
-    rows = len(windows)
-    names = {"device_id": constant(AT_LOCATION if by_location else ANYWHERE, rows)}
-    if not by_location:
-        names["location"] = constant(None, rows)
+    if by == "group" and fleet_of is not None:
+        starts = pa.array(windows.start).cast(TIMESTAMP)
+        devices = pa.RecordBatch.from_arrays([windows.series.column("device_id"), starts], names=_DEVICE_AND_TIME)
+        groups = groups_of(devices, fleet_of().registry)
+        there = groups.is_valid().to_numpy(zero_copy_only=False)
+        windows, groups = select(windows, there), groups.filter(pa.array(there))
+        names = {"device_id": constant(IN_GROUP, len(windows)), "location": groups}
+    else:
+        names = {"device_id": constant(AT_LOCATION if by == "location" else ANYWHERE, len(windows))}
+        if by != "location":
+            names["location"] = constant(None, len(windows))
     return reduce_runs(replace(windows, series=with_columns(windows.series, names)))
 
 

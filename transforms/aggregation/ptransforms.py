@@ -69,11 +69,15 @@ def _partials(
     for place, window in enumerate(windows if readings.num_rows else ()):
         found = _windows(readings, window.windowing)
         width = _bucket(window.windowing)
-        for partials in [found] if window.by_location is None else [found, grouped(found, window.by_location)]:
+        for partials in _with_groups(found, window):
             rows = to_batch(partials)
             places = partials.start // width * shards + _shards(rows.column("device_id"), shards)
             for each in np.unique(places).tolist():
                 yield (place, each // shards, each % shards), rows_of(rows, places == each)
+
+
+def _with_groups(found: Partials, window: WindowSpec) -> list[Partials]:
+    return [found] if window.grouping is None else [found, grouped(found, window.grouping, window.fleet_of)]
 
 
 def _windows(readings: pa.RecordBatch, windowing: Grid | Sessions) -> Partials:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,6 @@ import pyarrow as pa
 
 from telebeam.transforms.anomaly.drift import Histogram
 from telebeam.transforms.anomaly.features import FEATURES
-from telebeam.transforms.anomaly.lanes import Ints
 from telebeam.transforms.anomaly.model import Model, Models
 from telebeam.transforms.anomaly.training import Describer
 
@@ -60,25 +58,27 @@ class DriftMeter:
         """Takes readings; those before the first version, or of no forest, are left out.
 
         Args:
-            readings: Not empty, none earlier than one of a call before.
+            readings: Not empty, none earlier than one of a call before; with ``device_type`` where models ask for it.
         """
         lanes, _, found = self._describer.describe(readings)
         time = lanes.time[found.at]
         version = np.searchsorted(self._since, time, side="right") - 1
         hour = time // HOUR
         for number in np.unique(version[version >= 0]).tolist():
-            place = _common(self._versions[number], lanes.groups)[lanes.group][found.lane]
-            for part in np.unique(place[place >= 0]).tolist():
-                mine = (version == number) & (place == part)
-                for each in np.unique(hour[mine]).tolist():
-                    self._count((number, part, each), found.features[:, mine & (hour == each)])
+            model = self._versions[number]
+            # A sensor type's forest was grown from the readings of all device types.
+            for place in (model.common(lanes)[found.lane], model.typed(lanes, found)):
+                for part in np.unique(place[place >= 0]).tolist():
+                    mine = (version == number) & (place == part)
+                    for each in np.unique(hour[mine]).tolist():
+                        self._count((number, part, each), found.features[:, mine & (hour == each)])
 
     def _count(self, key: tuple[int, int, int], features: np.ndarray) -> None:
         counted = self._versions[key[0]].parts[key[1]].histogram.count(features)
         self._counts[key] = self._counts[key] + counted if key in self._counts else counted
 
     def drifts(self) -> list[Drift]:
-        """A row for each sensor type, version and feature over all hours, and one for each hour."""
+        """A row for each forest but those of series, and feature, over all hours, and one for each hour."""
         found = []
         for number, part in sorted({key[:2] for key in self._counts}):
             hours = {key[2]: counts for key, counts in sorted(self._counts.items()) if key[:2] == (number, part)}
@@ -91,12 +91,6 @@ class DriftMeter:
         return found
 
 
-def _common(model: Model, groups: Sequence[str]) -> Ints:
-    """int64[groups]: the place of each sensor type's forest; -1 without one."""
-    known = {part.group.key: place for place, part in enumerate(model.parts) if part.group.series is None}
-    return np.array([known.get(name, -1) for name in groups], np.int64)
-
-
 def _rows(model: Model, place: int, hour: int | None, counts: Histogram) -> list[Drift]:
     part = model.parts[place]
     psi, ks = part.histogram.psi(counts), part.histogram.ks(counts)
@@ -105,6 +99,7 @@ def _rows(model: Model, place: int, hour: int | None, counts: Histogram) -> list
         Drift(
             part.group.tenant, part.group.sensor_type, model.version, hour, name, readings,
             float(psi[FEATURES.index(name)]), float(ks[FEATURES.index(name)]), model.valid_from,
+            part.group.device_type,
         )
         for name in _TIMELESS
     ]  # fmt: skip

@@ -44,6 +44,10 @@ class Described(NamedTuple):
     expected: Floats
     """float64[n]: the mean of the readings before it, in the reading's unit."""
 
+    def of(self, places: Ints) -> Described:
+        """Some of them."""
+        return Described(self.lane[places], self.at[places], self.features[:, places], self.expected[places])
+
 
 def describe(lanes: Lanes, history: History) -> Described:
     """Describes each reading with 20 readings of its series before it, and remembers all.

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from telebeam.transforms.anomaly import past
 from telebeam.transforms.anomaly.detectors import Member, members
-from telebeam.transforms.anomaly.lanes import LARGEST, Ints, Lanes, Mask, Verdicts
+from telebeam.transforms.anomaly.lanes import LARGEST, DeviceTypes, Ints, Lanes, Mask, Verdicts
 from telebeam.transforms.anomaly.ordering import Ordered, in_order
 from telebeam.transforms.anomaly.series import SeriesTable
 from telebeam.transforms.anomaly.spec import DetectorSpec
@@ -53,7 +53,8 @@ class Scorer:
         of timestamp, source, source_partition, source_offset and value, and learned after that.
 
         Args:
-            readings: Columns of ``READINGS``, in any order of rows, none earlier than one of a call before.
+            readings: Columns of ``READINGS``, in any order of rows, none earlier than one of a call before.  Trained
+                models by device type need ``device_type`` besides, of each device at its reading's time.
 
         Raises:
             JobError: A reading is earlier than those of a call before.
@@ -63,7 +64,8 @@ class Scorer:
         ordered = in_order(readings)
         self._advance(ordered.time)
         rows = self._series.rows(ordered.batch, ordered.start)
-        found = [self._judge(member, ordered, rows) for member in self._members]
+        types = DeviceTypes.of(ordered.batch)
+        found = [self._judge(member, ordered, rows, types) for member in self._members]
         self._series.last[rows] = ordered.time[np.append(ordered.start[1:], len(ordered.time)) - 1]
         return _scores(ordered.batch, found, self._members)
 
@@ -126,7 +128,7 @@ class Scorer:
             )
         self._latest = last
 
-    def _judge(self, member: Member, ordered: Ordered, rows: Ints) -> _Found:
+    def _judge(self, member: Member, ordered: Ordered, rows: Ints, types: DeviceTypes | None) -> _Found:
         """What one detector says, and which of the ordered readings it says it of."""
         lanes = np.arange(len(rows))
         if member.sensor_types is not None:
@@ -144,7 +146,7 @@ class Scorer:
             taken = rows[part.lanes[order]]
             piece = Lanes(
                 value, ordered.time, part.starts[order], part.counts[order],
-                self._series.group[taken], self._series.groups, self._series.identity[taken],
+                self._series.group[taken], self._series.groups, self._series.identity[taken], types,
             )  # fmt: skip
             member.learn(piece, taken, part.anew[order], len(self._series), verdicts)
         at = np.arange(len(ordered.time)) if len(lanes) == len(count) else _ranges(starts, counts)

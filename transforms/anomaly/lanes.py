@@ -10,12 +10,31 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from telebeam.transforms.batches import codes, distinct, encode
+from telebeam.transforms.devices.limits import DEVICE_TYPE
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 LARGEST = 1e150
 """Detectors take a value beyond ± this for this: its square is still a double."""
+
+
+class DeviceTypes(NamedTuple):
+    """The device type of each reading at its time: that of a series may change."""
+
+    place: npt.NDArray[np.int32]
+    """int32[n]: as long as ``Lanes.value``: a place in ``names``, −1 for none."""
+    names: Sequence[str]
+
+    @staticmethod
+    def of(readings: pa.RecordBatch) -> DeviceTypes | None:
+        """What the column ``device_type`` says; None where there is none."""
+        if DEVICE_TYPE not in readings.schema.names:
+            return None
+        column = distinct(encode(readings.column(DEVICE_TYPE)))
+        return DeviceTypes(codes(column), column.dictionary.to_pylist())
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +55,8 @@ class Lanes:
     """The names of tenants and sensor types."""
     identity: npt.NDArray[np.uint64]
     """uint64[lanes]: a checksum of the series' name, the same in every process."""
+    types: DeviceTypes | None = None
+    """Of the readings' devices; None where nobody told."""
 
     def __len__(self) -> int:
         return len(self.start)
@@ -61,7 +82,7 @@ class Lanes:
         """Some of the lanes; the readings stay where they are."""
         return Lanes(
             self.value, self.time, self.start[lanes], self.count[lanes], self.group[lanes], self.groups,
-            self.identity[lanes],
+            self.identity[lanes], self.types,
         )  # fmt: skip
 
     def places(self) -> tuple[Ints, Ints]:

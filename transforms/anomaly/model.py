@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from telebeam.transforms.anomaly.drift import Histogram
-from telebeam.transforms.anomaly.features import LAYOUT, describe
+from telebeam.transforms.anomaly.features import LAYOUT, Described, describe
 from telebeam.transforms.anomaly.isolation import Isolation
 from telebeam.transforms.anomaly.lanes import Floats, History, Ints, Lanes, PerSeries, Slot, Verdicts
 from telebeam.transforms.anomaly.spec import TrainedModel
@@ -29,6 +29,13 @@ class Group:
     """None for the sensor type's forest."""
     series: int | None = None
     """The checksum of the device's series."""
+    device_type: str | None = None
+    """None for the forest of all device types."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a part of what its sensor type's forest was grown from."""
+        return self.series is not None or self.device_type is not None
 
     @property
     def key(self) -> str:
@@ -48,10 +55,10 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """One version of a model: a forest for each tenant and sensor type, and perhaps for single series.
+    """One version of a model: a forest for each tenant and sensor type, and perhaps for single series or device types.
 
-    A series with a forest of its own is scored by that, others by that of their sensor type; what has none is not
-    scored.
+    A series with a forest of its own is scored by that, a reading whose device is then of a type with one by that, and
+    others by that of their sensor type; what has none is not scored.
     """
 
     name: str
@@ -66,7 +73,21 @@ class Model:
 
     @cached_property
     def _by_group(self) -> dict[str, int]:
-        return {part.group.key: place for place, part in enumerate(self.parts) if part.group.series is None}
+        return {part.group.key: place for place, part in enumerate(self.parts) if not part.group.is_own}
+
+    @cached_property
+    def _by_type(self) -> dict[tuple[str, str], int]:
+        """(tenant and sensor type, device type) → the place of its forest."""
+        return {
+            (part.group.key, part.group.device_type): place
+            for place, part in enumerate(self.parts)
+            if part.group.device_type is not None
+        }
+
+    @property
+    def asks_types(self) -> bool:
+        """Whether device types have forests of their own."""
+        return bool(self._by_type)
 
     @cached_property
     def _by_series(self) -> tuple[npt.NDArray[np.uint64], Ints]:
@@ -76,14 +97,33 @@ class Model:
         )
         return np.array([one for one, _ in found], np.uint64), np.array([place for _, place in found], np.int64)
 
-    def places(self, lanes: Lanes) -> Ints:
-        """int64[lanes]: the place in ``parts`` of what scores each lane; -1 for nothing."""
-        named = np.array([self._by_group.get(name, -1) for name in lanes.groups] or [-1], np.int64)
-        found: Ints = named[lanes.group]
+    def places(self, lanes: Lanes, described: Described) -> Ints:
+        """int64[n]: the place in ``parts`` of what scores each described reading; -1 for nothing."""
+        found = self.common(lanes)
         series, place = self._by_series
         if len(series):
             near = np.minimum(np.searchsorted(series, lanes.identity), len(series) - 1)
             found = np.where(series[near] == lanes.identity, place[near], found)
+        of_type = self.typed(lanes, described)
+        return np.where(of_type >= 0, of_type, found[described.lane])
+
+    def common(self, lanes: Lanes) -> Ints:
+        """int64[lanes]: the place of the forest of each lane's sensor type; -1 for none."""
+        named = np.array([self._by_group.get(name, -1) for name in lanes.groups] or [-1], np.int64)
+        found: Ints = named[lanes.group]
+        return found
+
+    def typed(self, lanes: Lanes, described: Described) -> Ints:
+        """int64[n]: the place of the forest of each described reading's device type; -1 for none."""
+        if lanes.types is None or not lanes.types.names or not self.asks_types:
+            return np.full(len(described.at), -1)
+        names = {name: number for number, name in enumerate(lanes.types.names)}
+        groups = {name: number for number, name in enumerate(lanes.groups)}
+        table = np.full((len(groups) + 1, len(names) + 1), -1)  # the last column is of readings without a type
+        for (group, name), place in self._by_type.items():
+            if name in names and group in groups:
+                table[groups[group], names[name]] = place
+        found: Ints = table[lanes.group[described.lane], lanes.types.place[described.at]]
         return found
 
 
@@ -153,13 +193,13 @@ class ModelDetector(PerSeries):
         versions = self._source.current().of(self._spec.model, self._spec.version)
         newest = self._newest(versions, lanes.time[found.at])
         for number in np.unique(newest[newest >= 0]).tolist():
-            mine = np.flatnonzero(newest == number)
-            place = versions[number].places(lanes)[found.lane[mine]]
-            scores = score_by(versions[number], place, found.features[:, mine])
+            mine = found.of(np.flatnonzero(newest == number))
+            place = versions[number].places(lanes, mine)
+            scores = score_by(versions[number], place, mine.features)
             judged = np.flatnonzero(place >= 0)
-            at = found.at[mine[judged]]
+            at = mine.at[judged]
             verdicts.score[at] = scores[judged]
-            verdicts.expected[at] = found.expected[mine[judged]]
+            verdicts.expected[at] = mine.expected[judged]
             verdicts.anomaly[at] = not self._spec.shadow
             verdicts.anomaly[at] &= scores[judged] > self._spec.threshold
         return verdicts, history

@@ -12,15 +12,18 @@ import pyarrow as pa
 
 from telebeam.transforms import coders  # noqa: F401 - registers the coder of RecordBatches
 from telebeam.transforms.anomaly.kernel import Scorer
-from telebeam.transforms.anomaly.spec import DetectorSpec, IsolationForest
+from telebeam.transforms.anomaly.spec import DetectorSpec, IsolationForest, TrainedModel
 from telebeam.transforms.batches import codes, concat, distinct, encode, rows_of
+from telebeam.transforms.devices.limits import DEVICE_TYPE
 from telebeam.transforms.errors import ConfigurationError
-from telebeam.transforms.schema import READINGS_IN_FLIGHT, conform
+from telebeam.transforms.schema import DICTIONARY, READINGS_IN_FLIGHT, conform
 
 
 @dataclass
 class ScoreAnomalies(beam.PTransform):
     """Scores readings: batches of readings in, of ``SCORES_IN_FLIGHT`` out, a row for each reading and detector.
+
+    Trained models by device type go by the readings' column ``device_type``, where all batches have one.
 
     Bounded input only: a reading is scored by those of its series before it, so that a shard is gathered, put in the
     order of event time and scored as a whole.  Nothing is late.  The rows are the same to the last bit whatever the
@@ -50,7 +53,8 @@ class ScoreAnomalies(beam.PTransform):
         if not batches.is_bounded:
             raise ConfigurationError("ScoreAnomalies got an unbounded collection; expected a bounded one")
         shards = 1 if any(isinstance(spec, IsolationForest) for spec in self.specs) else self.shards
-        deal = beam.FlatMap(_deal, shards).with_output_types(tuple[int, pa.RecordBatch])
+        typed = any(isinstance(spec, TrainedModel) for spec in self.specs)
+        deal = beam.FlatMap(_deal, shards, typed).with_output_types(tuple[int, pa.RecordBatch])
         return (
             batches
             | "Deal" >> deal
@@ -59,8 +63,9 @@ class ScoreAnomalies(beam.PTransform):
         )
 
 
-def _deal(batch: pa.RecordBatch, shards: int) -> Iterator[tuple[int, pa.RecordBatch]]:
-    readings = conform(batch, READINGS_IN_FLIGHT)
+def _deal(batch: pa.RecordBatch, shards: int, typed: bool) -> Iterator[tuple[int, pa.RecordBatch]]:
+    types = [pa.field(DEVICE_TYPE, DICTIONARY)] if typed and DEVICE_TYPE in batch.schema.names else []
+    readings = conform(batch, pa.schema([*READINGS_IN_FLIGHT, *types]))
     if not readings.num_rows:
         return
     devices = distinct(encode(readings.column("device_id")))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -13,21 +13,22 @@ import pyarrow as pa
 from telebeam.transforms.anomaly.drift import Histogram
 from telebeam.transforms.anomaly.features import FEATURES, LAYOUT, Described, describe, draw_order
 from telebeam.transforms.anomaly.isolation import grow
-from telebeam.transforms.anomaly.lanes import LARGEST, Floats, History, Ints, Lanes
+from telebeam.transforms.anomaly.lanes import LARGEST, DeviceTypes, Floats, History, Ints, Lanes
 from telebeam.transforms.anomaly.model import Group, Part
 from telebeam.transforms.anomaly.ordering import in_order
 from telebeam.transforms.anomaly.series import SeriesTable
 from telebeam.transforms.anomaly.trees import Sample, check_installed
 from telebeam.transforms.errors import ConfigurationError
 
-Per = Literal["sensor_type", "device"]
+Per = Literal["sensor_type", "device", "device_type"]
 SAMPLE = 65_536
 """Readings that a forest is grown from: those whose keys hash lowest, whatever their order."""
 LEAST = 256
 """Described readings that a forest needs: as many as a tree is grown from."""
-MOST_DEVICES = 500
-"""Series that may have forests of their own: each takes some 300 KB in memory."""
+MOST_OWN = 500
+"""Series, or device types, that may have forests of their own: each takes some 300 KB in memory."""
 QUANTILES = (0.5, 0.9, 0.99, 0.999, 1.0)
+_OWN = {"sensor_type": "", "device": "series", "device_type": "device types, by sensor type,"}
 _FINE = 10_000
 """Bins of the histogram of scores: quantiles are right to a ten-thousandth."""
 
@@ -56,7 +57,7 @@ class Describer:
         rows, value = rows[order], np.clip(ordered.value + 0.0, -LARGEST, LARGEST)
         lanes = Lanes(
             value, ordered.time, ordered.start[order], count[order],
-            self.series.group[rows], self.series.groups, self.series.identity[rows],
+            self.series.group[rows], self.series.groups, self.series.identity[rows], DeviceTypes.of(ordered.batch),
         )  # fmt: skip
         history = {name: np.take(array, rows, axis=1) for name, array in self._history.items()}
         described = describe(lanes, history)
@@ -103,7 +104,6 @@ class HoldOut:
 
 @dataclass
 class _Growing:
-    group: Group
     readings: int = 0
     sample: Sample = field(default_factory=lambda: Sample(np.empty(0, np.uint64), np.empty((0, len(FEATURES)))))
 
@@ -121,13 +121,14 @@ class Trained(NamedTuple):
 
 
 class Trainer:
-    """Grows forests for each tenant and sensor type, and perhaps for each series.
+    """Grows forests for each tenant and sensor type, and perhaps for each series, or each device type, besides.
 
     First :meth:`learn` is called with the readings in ascending pieces of time, then :meth:`fit`, then
     :meth:`hold_out` with later ones.  The same readings give the same forests, however they are cut.
 
     Args:
-        per: ``sensor_type``, or ``device`` for a forest of each series with enough readings besides.
+        per: ``sensor_type``; or ``device`` for a forest of each series with enough readings besides; or ``device_type``
+            for one of each device type, for which readings have the column of that name.
         trees: How many trees a forest has.
         threshold: The score above which a held-out reading counts as an anomaly.
 
@@ -141,8 +142,8 @@ class Trainer:
         self._trees = trees
         self._threshold = threshold
         self._describer = Describer()
-        self._growing: dict[tuple[bool, int], _Growing] = {}
-        self._trained: dict[tuple[bool, int], Trained] = {}
+        self._growing: dict[Group, _Growing] = {}
+        self._trained: dict[Group, Trained] = {}
 
     def learn(self, readings: pa.RecordBatch, usable: npt.NDArray[np.bool_] | None = None) -> None:
         """Takes readings to grow from.
@@ -151,10 +152,8 @@ class Trainer:
             readings: In the training part.
             usable: bool[n]: which of them are; others describe later ones and no more.  All unless given.
         """
-        for key, order, features in self._pieces(readings, usable):
-            growing = self._growing.get(key)
-            if growing is None:
-                growing = self._growing[key] = _Growing(self._group(key))
+        for group, order, features in self._pieces(readings, usable):
+            growing = self._growing.setdefault(group, _Growing())
             growing.readings += len(order)
             growing.sample = growing.sample.lowest(Sample(order, features.T), SAMPLE)
 
@@ -164,37 +163,38 @@ class Trainer:
         Raises:
             ConfigurationError: No group has enough, or too many series have.
         """
-        enough = {key: one for key, one in self._growing.items() if one.readings >= LEAST}
+        enough = {group: one for group, one in self._growing.items() if one.readings >= LEAST}
         if not enough:
             most = max((one.readings for one in self._growing.values()), default=0)
             raise ConfigurationError(
                 f"no sensor type has {LEAST} readings to train on; the most is {most}",
                 "train on more time; the first 20 readings of each series only describe later ones",
             )
-        if sum(own for own, _ in enough) > MOST_DEVICES:
+        own = sum(group.is_own for group in enough)
+        if own > MOST_OWN:
             raise ConfigurationError(
-                f"{sum(own for own, _ in enough)} series would have forests of their own; expected {MOST_DEVICES}",
+                f"{own} {_OWN[self._per]} would have forests of their own; expected {MOST_OWN} at the most",
                 "train --per sensor_type, or a model for a part of the devices",
             )
-        for key, one in sorted(enough.items(), key=lambda each: _place(each[1].group)):
+        for group, one in sorted(enough.items(), key=lambda each: _place(each[0])):
             features = one.sample.features.T
-            part = Part(one.group, grow(features, self._trees), Histogram.of(features))
+            part = Part(group, grow(features, self._trees), Histogram.of(features))
             mean, std = (dict(zip(FEATURES, of, strict=True)) for of in _moments(features))
-            self._trained[key] = Trained(part, one.readings, mean, std, HoldOut())
+            self._trained[group] = Trained(part, one.readings, mean, std, HoldOut())
         self._growing.clear()
         return list(self._trained.values())
 
     def hold_out(self, readings: pa.RecordBatch) -> None:
         """Scores readings later than those that were learned, by each forest all of its group."""
-        for key, _, features in self._pieces(readings, None):
-            trained = self._trained.get(key)
+        for group, _, features in self._pieces(readings, None):
+            trained = self._trained.get(group)
             if trained is not None:
                 trained.hold_out.add(trained.part.forest.scores(features), self._threshold)
 
     def _pieces(
         self, readings: pa.RecordBatch, usable: npt.NDArray[np.bool_] | None
-    ) -> Iterator[tuple[tuple[bool, int], npt.NDArray[np.uint64], Floats]]:
-        """(key, draw order, features) of each group's described readings."""
+    ) -> Iterator[tuple[Group, npt.NDArray[np.uint64], Floats]]:
+        """(group, draw order, features) of each group's described readings."""
         if usable is not None:
             readings = readings.append_column("usable", pa.array(usable))
         lanes, rows, found = self._describer.describe(readings)
@@ -202,26 +202,35 @@ class Trainer:
         kept = np.ones(len(order), np.bool_)
         if usable is not None:
             kept = in_order(readings).batch.column("usable").to_numpy(zero_copy_only=False)[found.at]
-        kinds: Mapping[bool, Ints] = {False: lanes.group}
-        kinds = kinds if self._per == "sensor_type" else {**kinds, True: rows}
-        for own, of_lane in kinds.items():
-            number = of_lane[found.lane]
-            for each in np.unique(number[kept]).tolist():
+        for number, group_of in self._numbered(lanes, rows, found):
+            for each in np.unique(number[kept & (number >= 0)]).tolist():
                 mine = np.flatnonzero((number == each) & kept)
-                yield (own, each), order[mine], found.features[:, mine]
+                yield group_of(each), order[mine], found.features[:, mine]
 
-    def _group(self, key: tuple[bool, int]) -> Group:
-        own, number = key
+    def _numbered(self, lanes: Lanes, rows: Ints, found: Described) -> Iterator[tuple[Ints, Callable[[int], Group]]]:
+        """For each kind of groups the number of each described reading's, -1 for none, and which group a number is."""
+        group = lanes.group[found.lane]
+        yield group, lambda number: _common(lanes, number)
+        if self._per == "device":
+            yield rows[found.lane], self._of_series
+        elif self._per == "device_type" and lanes.types is not None:
+            place, names = lanes.types.place[found.at], lanes.types.names
+            number = np.where(place >= 0, group * len(names) + place, -1)
+            yield number, lambda each: replace(_common(lanes, each // len(names)), device_type=names[each % len(names)])
+
+    def _of_series(self, number: int) -> Group:
         series = self._describer.series
-        if not own:
-            tenant, _, sensor_type = series.groups[number].partition("\0")
-            return Group(tenant, sensor_type)
         (keys,) = series.keys().slice(number, 1).select(["tenant", "sensor_type", "device_id"]).to_pylist()
         return Group(keys["tenant"], keys["sensor_type"], keys["device_id"], int(series.identity[number]))
 
 
-def _place(group: Group) -> tuple[str, str, str, int]:
-    return group.tenant, group.sensor_type, group.device_id or "", group.series or 0
+def _common(lanes: Lanes, number: int) -> Group:
+    tenant, _, sensor_type = lanes.groups[number].partition("\0")
+    return Group(tenant, sensor_type)
+
+
+def _place(group: Group) -> tuple[str, str, str, str, int]:
+    return group.tenant, group.sensor_type, group.device_type or "", group.device_id or "", group.series or 0
 
 
 def _moments(features: Floats) -> tuple[list[float], list[float]]:

@@ -15,7 +15,7 @@ from telebeam.transforms.rules.conditions import Absent, Selecting, selections
 from telebeam.transforms.rules.finder import Reading
 from telebeam.transforms.rules.life import Event, Shown
 from telebeam.transforms.rules.message import NAMES, Template, render_texts
-from telebeam.transforms.rules.spec import RuleSpec
+from telebeam.transforms.rules.spec import GROUP, RuleSpec
 from telebeam.transforms.rules.tracks import Key
 from telebeam.transforms.schema import ALERTS, COMMANDS
 
@@ -55,18 +55,21 @@ class Writer:
         self._pinned = _pinned(rule)
 
     def shown(self, key: Mapping[str, str | None], reading: Reading | None) -> Shown:
-        """The sensor type, measurement type and location of an alert: its reading's, else what the rule says."""
+        """The sensor type, measurement type, location and group of an alert: its reading's, else what the rule says.
+
+        An alert of a registry's group without a device and a location has the group's name for its location.
+        """
         found: dict[str, str | None] = {}
-        for column in ("sensor_type", "measurement_type", "location"):
+        for column in ("sensor_type", "measurement_type", "location", GROUP):
             of_reading = None if reading is None else getattr(reading, column)
-            if column == "location" and "device_id" not in key:
-                of_reading = None  # the group's readings are from many places
+            if column in ("location", GROUP) and "device_id" not in key:
+                of_reading = key.get(GROUP)  # the group's readings are from many places
             found[column] = key[column] if column in key else of_reading or self._pinned.get(column)
-        return found["sensor_type"], found["measurement_type"], found["location"]
+        return found["sensor_type"], found["measurement_type"], found["location"], found[GROUP]
 
     def alert(self, event: Event, key: Mapping[str, str | None], shown: Shown, reading: Reading | None) -> Row:
         """The row of one change."""
-        sensor_type, measurement_type, location = shown
+        sensor_type, measurement_type, location, group = shown
         columns: dict[str, Any] = {
             "alert_id": identity(self._rule.name, *key.values(), event.start),
             "rule": self._rule.name,
@@ -75,6 +78,7 @@ class Writer:
             "sensor_type": sensor_type,
             "measurement_type": measurement_type,
             "location": location,
+            GROUP: group,
             "timestamp": event.moment // 2,
             "alert_type": self._alert_type(sensor_type),
             "severity": event.severity,
@@ -171,6 +175,7 @@ def _pinned(rule: RuleSpec) -> dict[str, str]:
         texts = {dict(part.where).get(column, ()) for part in parts}
         if len(texts) == 1:
             found[column] = set(next(iter(texts)))
+    found[GROUP] = set(rule.only.groups or ())
     return {column: texts.pop() for column, texts in found.items() if len(texts) == 1}
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from telebeam.transforms.rules.leaves import Call
 from telebeam.transforms.rules.program import Program
 from telebeam.transforms.rules.rows import Rows
+from telebeam.transforms.rules.spec import GROUP
 from telebeam.transforms.rules.steps import Integers, Mask
 from telebeam.transforms.schema import SERIES
 
@@ -23,6 +24,8 @@ class Reading(NamedTuple):
     sensor_type: str | None
     measurement_type: str | None
     location: str | None
+    group: str | None
+    """The registry's, of its device at its time; None where the rule does not ask for it."""
     value: float
     expected: float | None
     score: float | None
@@ -132,4 +135,6 @@ def _reading(rows: Rows, place: int) -> Reading:
         score, guess = float(rows.scored.score[place]), float(rows.scored.expected[place])
         expected = None if np.isnan(guess) else guess
     sensor_type, measurement_type = key[_SENSOR_TYPE], key[_MEASUREMENT_TYPE]
-    return Reading(sensor_type, measurement_type, rows.location(place), float(rows.value[place]), expected, score)
+    group = key[-1] if rows.tracks.columns[-1] == GROUP else None
+    value = float(rows.value[place])
+    return Reading(sensor_type, measurement_type, rows.location(place), group, value, expected, score)

@@ -14,13 +14,14 @@ from telebeam.transforms.rules.alerts import alerts_of, commands_of
 from telebeam.transforms.rules.conditions import selections
 from telebeam.transforms.rules.lane import Lane, Outcome
 from telebeam.transforms.rules.leaves import columns_used
-from telebeam.transforms.rules.spec import RuleSpec, check_rules, immediate
+from telebeam.transforms.rules.spec import GROUP, RuleSpec, check_rules, immediate, names_group
 from telebeam.transforms.rules.state import read_state, write_state
 from telebeam.transforms.rules.steps import EARLIEST, Integers, Span
 from telebeam.transforms.schema import READINGS_IN_FLIGHT, SCORES_IN_FLIGHT, SERIES, conform
 
 _TRACK = ("tenant", "device_id", "sensor_type", "measurement_type")
 """A device that is moved, or whose unit changes, stays the same as long as no rule asks for the place or the unit."""
+_LANES = (_TRACK, SERIES, (*_TRACK, GROUP), (*SERIES, GROUP))
 _ORIGIN = ("source", "source_partition", "source_offset")
 _NO_SCORES = pa.RecordBatch.from_arrays([pa.nulls(0, f.type) for f in SCORES_IN_FLIGHT], schema=SCORES_IN_FLIGHT)
 
@@ -51,11 +52,10 @@ class RuleBook:
 
     def __init__(self, rules: Iterable[RuleSpec]) -> None:
         self.rules = check_rules(rules)
-        wide = [bool(columns_used(rule, selections(rule.when)) - {*_TRACK}) for rule in self.rules]
-        narrow = [rule for rule, is_wide in zip(self.rules, wide, strict=True) if not is_wide]
-        wider = [rule for rule, is_wide in zip(self.rules, wide, strict=True) if is_wide]
-        parts = ((narrow, _TRACK), (wider, SERIES))
-        self.lanes = [Lane(rules, columns) for rules, columns in parts if rules]
+        parts: dict[tuple[str, ...], list[RuleSpec]] = {columns: [] for columns in _LANES}
+        for rule in self.rules:
+            parts[_track_of(rule)].append(rule)
+        self.lanes = [Lane(rules, columns) for columns, rules in parts.items() if rules]
         self.until = EARLIEST
         """What has been given, in µs since 1970."""
 
@@ -63,13 +63,14 @@ class RuleBook:
         """What happens from the end of the last piece up to some time.
 
         Args:
-            readings: ``READINGS_IN_FLIGHT``, or with plain texts: all readings of the piece, in any order.
-            scores: ``SCORES_IN_FLIGHT`` of the same time; None where nothing was scored.
+            readings: ``READINGS_IN_FLIGHT``, or with plain texts: all readings of the piece, in any order.  With the
+                column :data:`~.spec.GROUP` besides where a rule names groups.
+            scores: ``SCORES_IN_FLIGHT`` of the same time, with that column too; None where nothing was scored.
             until: The piece's end, in µs since 1970: all readings before it have been given.  Absences, durations and
                 cool-downs are decided up to it.
 
         Raises:
-            JobError: A row is not within the piece, or the piece ends before it begins.
+            JobError: A row is not within the piece, the piece ends before it begins, or groups are missing.
         """
         if until < self.until:
             raise JobError(
@@ -91,7 +92,7 @@ class RuleBook:
             readings: As for :meth:`evaluate`, of any time.
 
         Raises:
-            JobError: One of the rules needs more past than that.
+            JobError: One of the rules needs more past than that, or groups are missing.
         """
         known = {rule.name for rule in immediate(self.rules)}
         late = [rule.name for rule in self.rules if rule.name not in known]
@@ -125,6 +126,8 @@ class RuleBook:
         self, readings: pa.RecordBatch, scores: pa.RecordBatch | None, span: Span, later_only: bool = False
     ) -> Evaluated:
         scored = _NO_SCORES if scores is None else scores
+        for batch in (readings, scored):
+            _check_groups(batch, self.rules)
         outcomes = [lane.evaluate(readings, scored, span, later_only) for lane in self.lanes]
         alerts = [row for outcome in outcomes for row in outcome.alerts]
         commands = [row for outcome in outcomes for row in outcome.commands]
@@ -138,6 +141,19 @@ class RuleBook:
             for tag, found in outcome.tagged:
                 places[tag].append(found)
         return {tag: _rows_at(readings, found) for tag, found in places.items()}
+
+
+def _track_of(rule: RuleSpec) -> tuple[str, ...]:
+    """What tells one of a rule's tracks from another: no more columns than it asks for."""
+    used = columns_used(rule, selections(rule.when))
+    columns = SERIES if used - {*_TRACK, GROUP} else _TRACK
+    return (*columns, GROUP) if GROUP in used else columns
+
+
+def _check_groups(batch: pa.RecordBatch, rules: tuple[RuleSpec, ...]) -> None:
+    if batch.num_rows and GROUP not in batch.schema.names and names_group(rules):
+        name = next(rule.name for rule in rules if rule.names_group)
+        raise JobError(f"rule {name} names groups, and the rows have no column {GROUP}", "give devices: {registry: …}")
 
 
 def _rows_at(readings: pa.RecordBatch, places: list[Integers]) -> pa.RecordBatch:

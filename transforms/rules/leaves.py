@@ -22,7 +22,7 @@ from telebeam.transforms.rules.levels import Level, Marks
 from telebeam.transforms.rules.presence import Presence
 from telebeam.transforms.rules.rows import Rows
 from telebeam.transforms.rules.spans import Frequency, Silence, Succession, matches_of
-from telebeam.transforms.rules.spec import RuleSpec
+from telebeam.transforms.rules.spec import GROUP, RuleSpec
 from telebeam.transforms.rules.steps import Integers, Mask, Span, Steps, fold
 from telebeam.transforms.rules.tracks import Grouping, Selection, Tracks, grown
 
@@ -160,6 +160,8 @@ def selection_of(rule: RuleSpec, condition: Selecting, tracks: Tracks) -> Select
     for column, texts in (("tenant", only.tenants), ("location", only.locations), ("sensor_type", only.sensor_types)):
         if texts is not None:
             wants.append((column, _one_of(texts)))
+    if rule.names_group:
+        wants.append((GROUP, _is_known if only.groups is None else _one_of(only.groups)))
     if only.devices is not None:
         wants.append(("device_id", _like(only.devices)))
     return tracks.selection(wants)
@@ -170,6 +172,10 @@ def _one_of(texts: tuple[str, ...]) -> Test:
     return lambda text: text in known
 
 
+def _is_known(text: str | None) -> bool:
+    return text is not None
+
+
 def _like(patterns: tuple[str, ...]) -> Test:
     plain = [pattern.replace("[", "[[]") for pattern in patterns]  # brackets are a device id's own
     return lambda text: text is not None and any(fnmatchcase(text, pattern) for pattern in plain)
@@ -178,4 +184,5 @@ def _like(patterns: tuple[str, ...]) -> Test:
 def columns_used(rule: RuleSpec, selecting: Iterator[Selecting]) -> set[str]:
     """The columns that decide whether a rule looks at a reading, and in which group."""
     used = {column for condition in selecting for column, _ in condition.where} | set(rule.group_by)
-    return used | ({"location"} if rule.only.locations is not None else set())
+    used |= {"location"} if rule.only.locations is not None else set()
+    return used | ({GROUP} if rule.names_group else set())

@@ -10,7 +10,8 @@ from telebeam.transforms.rules.hours import ActiveHours
 from telebeam.transforms.rules.spec import RuleSpec
 from telebeam.transforms.rules.steps import EARLIEST
 
-Shown = tuple[str | None, str | None, str | None]
+Shown = tuple[str | None, str | None, str | None, str | None]
+"""Sensor type, measurement type, location and group of an alert."""
 NextReading = Callable[[int, int], int | None]
 """The first moment of a reading of the group that is in [from, to), or None."""
 
@@ -28,8 +29,8 @@ class Life:
     severity: str = ""
     quiet_until: int = EARLIEST
     """Before this it does not fire again."""
-    shown: Shown = (None, None, None)
-    """Sensor type, measurement type and location of the reading that fired it."""
+    shown: Shown = (None, None, None, None)
+    """Those of the reading that fired it."""
 
     @property
     def waits(self) -> bool:

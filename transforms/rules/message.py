@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from string import Formatter
 from typing import Any, NamedTuple
 
-TEXTS = ("rule", "severity", "state", "tenant", "device_id", "sensor_type", "measurement_type", "location", "timestamp")
+TEXTS = (
+    "rule", "severity", "state", "tenant", "device_id", "sensor_type", "measurement_type", "location", "group",
+    "timestamp",
+)  # fmt: skip
 NUMBERS = ("value", "expected", "score")
 NAMES = (*TEXTS, *NUMBERS)
 """What may stand between braces."""

@@ -14,8 +14,8 @@ from telebeam.transforms import coders  # noqa: F401 - registers the coder of Re
 from telebeam.transforms.batches import concat
 from telebeam.transforms.metrics import measured
 from telebeam.transforms.rules.kernel import RuleBook
-from telebeam.transforms.rules.spec import RuleSpec, check_rules
-from telebeam.transforms.schema import READINGS, SCORES, conform
+from telebeam.transforms.rules.spec import GROUP, RuleSpec, check_rules
+from telebeam.transforms.schema import READINGS, SCORES, TEXT, conform
 
 
 @dataclass
@@ -23,7 +23,8 @@ class EvaluateRules(beam.PTransform):
     """Alerts and commands of an archive's readings; see :class:`~.kernel.RuleBook`.
 
     Takes a dict of bounded collections: ``readings`` of batches of ``READINGS_IN_FLIGHT`` and, if rules ask for them,
-    ``scores`` of ``SCORES_IN_FLIGHT``.  Gives two collections: ``alerts`` (``ALERTS``) and ``commands`` (``COMMANDS``).
+    ``scores`` of ``SCORES_IN_FLIGHT``, both with a column ``group`` where rules name groups.  Gives two collections:
+    ``alerts`` (``ALERTS``) and ``commands`` (``COMMANDS``).
     A tenant's readings are put into the order of time on one worker, in its memory: jobs with a lake give it to a
     :class:`~.kernel.RuleBook` hour by hour instead.  Rows may come in any order; time is decided up to ``until``.
 
@@ -50,7 +51,9 @@ class EvaluateRules(beam.PTransform):
 
 
 def _by_tenant(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
-    plain = conform(batch, SCORES if "anomaly_score" in batch.schema.names else READINGS)
+    schema = SCORES if "anomaly_score" in batch.schema.names else READINGS
+    groups = [pa.field(GROUP, TEXT)] if GROUP in batch.schema.names else []
+    plain = conform(batch, pa.schema([*schema, *groups]))
     for tenant in plain.column("tenant").unique().to_pylist():
         yield tenant, plain.filter(pc.equal(plain.column("tenant"), tenant))
 

@@ -18,8 +18,11 @@ from telebeam.transforms.schema import SERIES
 from telebeam.transforms.spec import Duration, Spec
 
 Severity = Literal["info", "warning", "critical"]
-GROUPS = {"device": "device_id", "location": "location", "sensor_type": "sensor_type", "tenant": "tenant"}
+GROUP = "group"
+"""The column of the registry's groups, which readings are given where a rule names it; null without a group."""
+GROUPS = {name: name for name in ("location", GROUP, "sensor_type", "tenant")} | {"device": "device_id"}
 """Short names of ``group_by`` → column."""
+_GROUPING = (*SERIES, GROUP)
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _ALIASED = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
@@ -51,10 +54,12 @@ class OnlySpec(Spec):
     """Device ids, or patterns with ``*`` and ``?`` such as ``boiler-*``."""
     locations: Texts | None = None
     """Locations."""
+    groups: Texts | None = None
+    """Groups of ``devices.registry``: readings of devices that are in one of them at the reading's time."""
     sensor_types: Texts | None = None
     """Sensor types."""
 
-    @field_validator("tenants", "devices", "locations", "sensor_types")
+    @field_validator("tenants", "devices", "locations", "groups", "sensor_types")
     @classmethod
     def _not_empty(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if value is not None and (not value or not all(text.strip() for text in value)):
@@ -150,7 +155,7 @@ class RuleSpec(Spec):
     cool_down: Duration = timedelta(0)
     """How long after it has resolved it does not fire again."""
     group_by: Texts = ("tenant", "device_id")
-    """What an alert is about: ``device``, ``location``, ``sensor_type``, ``tenant``, or a list of columns.
+    """What an alert is about: ``device``, ``location``, ``group``, ``sensor_type``, ``tenant``, or a list of columns.
 
     Tenants are kept apart in any case."""
     only: Annotated[OnlySpec, BeforeValidator(_none_as_empty)] = OnlySpec()
@@ -191,12 +196,26 @@ class RuleSpec(Spec):
     def _columns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         names = [GROUPS.get(name, name) for name in value]
         for name in names:
-            if name not in SERIES:
-                known = ", ".join(dict.fromkeys([*GROUPS, *SERIES]))
+            if name not in _GROUPING:
+                known = ", ".join(dict.fromkeys([*GROUPS, *_GROUPING]))
                 raise ValueError(f"group_by: readings have no column {name!r}; expected one of {known}")
         if len(set(names)) < len(names):
             raise ValueError(f"group_by names {', '.join(value)}; expected each column once")
-        return tuple(column for column in SERIES if column in {*names, "tenant"})
+        return tuple(column for column in _GROUPING if column in {*names, "tenant"})
+
+    @property
+    def names_group(self) -> bool:
+        """Whether it asks for the registry's groups."""
+        return self.only.groups is not None or GROUP in self.group_by
+
+    @model_validator(mode="after")
+    def _says_a_group_that_it_knows(self) -> RuleSpec:
+        if self.message is not None and GROUP in Template(self.message).names and not self.names_group:
+            raise ValueError(
+                "the message says {group}, and the rule names no group",
+                "add group_by: [device, group], or only: {groups: [...]}",
+            )
+        return self
 
     @model_validator(mode="after")
     def _can_resolve(self) -> RuleSpec:
@@ -260,6 +279,11 @@ def _check_detector(rule: RuleSpec, condition: Condition, detectors: Collection[
         raise ValueError(
             f"rule {rule.name}: unknown detector {condition.detector!r}; expected any or one of {', '.join(detectors)}"
         )
+
+
+def names_group(rules: Iterable[RuleSpec]) -> bool:
+    """Whether one of the rules asks for the registry's groups: their readings need the column :data:`GROUP`."""
+    return any(rule.names_group for rule in rules)
 
 
 def immediate(rules: Iterable[RuleSpec]) -> tuple[RuleSpec, ...]:

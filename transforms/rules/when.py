@@ -89,6 +89,9 @@ def _condition(given: Any, place: str, depth: int) -> Condition:
 
 def _of_readings(mapping: Mapping[str, Any], place: str) -> Condition:
     """A condition without conditions in it."""
+    if "group" in mapping:
+        hint = "write it beside when: only: {groups: [north]}, or group_by: group"
+        raise ValueError(f"{place}: group is no column of a reading; the registry says it, and the rule asks", hint)
     _known(mapping, (*SERIES, *BOUNDS, *KINDS), place, (*SERIES, *BOUNDS, *KINDS, *NESTED))
     where = _where(mapping, place)
     kinds = [key for key in KINDS if key in mapping]

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
@@ -33,6 +35,7 @@ RULES = [
     {"name": "gone", "when": {"absent": "45s"}, "then": [{"command": {"name": "reboot"}}]},
 ]
 MADE = ("scores", "alerts", "commands")
+LAST = 7
 
 
 def history() -> list[Outgoing]:
@@ -53,6 +56,8 @@ def made(lake: Path) -> dict[str, list[dict[str, Any]]]:
     """All rows of what is made in order."""
     reader = Lake(str(lake))
     tables = {name: getattr(reader, name)() for name in MADE}
+    files = [pq.read_table(path, partitioning=None) for path in (lake / "last_n" / f"n={LAST}").rglob("*.parquet")]
+    tables["last_n"] = pa.concat_tables(files)
     return {
         name: table.sort_by([(column, "ascending") for column in table.column_names]).to_pylist()
         for name, table in tables.items()
@@ -99,7 +104,7 @@ def test_what_is_made_in_order_is_a_batch_jobs_after_kills_and_each_alert_is_sen
     kafka.create_topic(alerts, 1)
     servers = kafka.bootstrap_servers
     config = kafka_config(
-        tmp_path / "stream", servers, topic, windows=[{"every": "1m", "allowed_lateness": "1m"}],
+        tmp_path / "stream", servers, topic, windows=[{"every": "1m", "allowed_lateness": "1m"}, {"last": LAST}],
         quality={"max_age_days": None}, anomalies=DETECTORS, rules=RULES,
         sinks={"alerts": [
             {"kafka": {"bootstrap_servers": servers, "topic": alerts}}, {"webhook": {"url": webhook.url}},
@@ -118,6 +123,7 @@ def test_what_is_made_in_order_is_a_batch_jobs_after_kills_and_each_alert_is_sen
     found = made(job.lake)
     assert found == by_batch(job, config, tmp_path / "batch")
     assert len(found["scores"]) == 2 * len(messages)
+    assert len(found["last_n"]) == len(messages)
     assert {row["rule"] for row in found["alerts"]} == {"hot", "long", "odd", "gone"}
     assert [row["command"] for row in found["commands"]] == ["reboot"]
     filed = {(row["alert_id"], row["state"]) for row in found["alerts"]}

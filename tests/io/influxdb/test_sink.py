@@ -82,7 +82,8 @@ def test_a_reject_carries_the_line_without_its_line_feed() -> None:
         {
             "reason": "refused_by_sink", "detail": "no 0", "device_id": "boiler", "timestamp": NOON, "source": "a",
             "source_partition": 2, "source_offset": 7, "rejected_at": NOON,
-            "payload": reading_lines(readings, SPEC)[0].body()[:-1],
+            "payload": reading_lines(readings, SPEC)[0].body()[:-1], "key": None, "content_type": None,
+            "published_at": None,
         }
     ]  # fmt: skip
 

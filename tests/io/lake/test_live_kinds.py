@@ -47,7 +47,7 @@ def expected(rows: pa.RecordBatch, window: WindowSpec, *, late: bool = False) ->
     fold.add(rows)
     made = [pa.RecordBatch.from_pylist([], schema=WINDOWS)]
     for each in fold.close(END):
-        groups = [] if window.by_location is None else [grouped(each.partials, window.by_location)]
+        groups = [] if window.grouping is None else [grouped(each.partials, window.grouping)]
         parts = [each, *(each._replace(partials=group) for group in groups)]
         made += [conform(part.rows(window.windowing), WINDOWS) for part in parts]
     return pa.Table.from_batches([concat(made)]).sort_by(KEY).drop_columns("revision")

@@ -27,7 +27,7 @@ from telebeam.transforms.batches import concat
 from telebeam.transforms.lateness import Lateness, lateness_of
 from telebeam.transforms.order import OrderSpec
 from telebeam.transforms.rules.spec import RuleSpec
-from telebeam.transforms.schema import READINGS
+from telebeam.transforms.schema import LAST_N, READINGS
 from tests.io.lake.disks import DiedError, dying_after
 from tests.io.lake.streamed import MINUTE, Partition, at, heard
 from tests.transforms.aggregation.samples import HOUR, MIDNIGHT, fleet
@@ -42,6 +42,7 @@ ORDER = OrderSpec(
             "name": "odd", "when": {"anomaly": {"above": 0.5}}, "then": [{"command": {"name": "restart"}}],
         }),
     ),
+    (2, 5),
 )  # fmt: skip
 WINDOWS = lateness_of([(60, 120.0)], 10)
 ORDERED = ("scores", "alerts", "commands")
@@ -57,8 +58,15 @@ def told(lake: LakeSpec) -> dict[str, list[dict[str, Any]]]:
     found = {}
     for name in ORDERED:
         table = getattr(reader, name)()
-        found[name] = table.sort_by([(column, "ascending") for column in table.column_names]).to_pylist()
+        found[name] = _rows(table)
+    for number in ORDER.last:
+        files = [pq.read_table(file, partitioning=None) for file in Path(lake.path, f"last_n/n={number}").rglob("*.*")]
+        found[f"last_n/n={number}"] = _rows(pa.concat_tables(files)) if files else []
     return found
+
+
+def _rows(table: pa.Table) -> list[dict[str, Any]]:
+    return table.sort_by([(column, "ascending") for column in table.column_names]).to_pylist()
 
 
 def batch_of(lake: LakeSpec, first: int, last: int) -> dict[str, list[dict[str, Any]]]:
@@ -231,6 +239,47 @@ def test_readings_that_a_rule_tags_are_handed_on_in_a_dataset_of_their_own(tmp_p
     assert table.column_names == READINGS.names
 
 
+def test_each_reading_has_a_row_of_its_last_ones_beside_its_score(tmp_path: Path):
+    lake = LakeSpec(path=str(tmp_path))
+    Partition(lake).file(at(0, 0.5, 61, 61.5))
+    files = list(replay(lake, ORDER, MIDNIGHT // HOUR, MIDNIGHT // HOUR + 1))
+    assert sum(file.rows for file in files if file.dataset == "last_n") == 2 * 4
+    path = tmp_path / "last_n/n=2/date=2026-01-01/hour=01/fleet-t0000-0099.parquet"
+    table = pq.read_table(path, partitioning=None)
+    assert table.schema.equals(LAST_N)
+    assert table.select(["n", "count", "mean", "std", "min", "max", "trend_per_second"]).to_pylist() == [
+        {"n": 2, "count": 2, "mean": 30.75, "std": 30.25, "min": 0.5, "max": 61.0, "trend_per_second": 60.5 / 3630},
+        {"n": 2, "count": 2, "mean": 61.25, "std": 0.25, "min": 61.0, "max": 61.5, "trend_per_second": 0.5 / 30},
+    ]
+
+
+def test_last_readings_need_no_detector_and_no_rule(tmp_path: Path):
+    lake = LakeSpec(path=str(tmp_path))
+    order = OrderSpec("fleet", (), (), (3,))
+    feed = Partition(lake)
+    work = LiveOrder(lake, order, WINDOWS)
+    feed.file(at(0, 1, 2))
+    last = heard(feed.finish())
+    assert work.settle(last).last_n == 3
+    work.write_down(last)
+    live_files = {path.name for path in (tmp_path / "last_n").rglob("*.parquet")}
+    assert len(live_files) == 3
+    resumed = resume(storage.locate(lake.path), order, MIDNIGHT + HOUR)
+    assert resumed is not None
+    assert resumed.edge == MIDNIGHT + 2 * MINUTE + STEP
+    list(replay(lake, order, MIDNIGHT // HOUR, MIDNIGHT // HOUR))
+    assert [path.name for path in (tmp_path / "last_n").rglob("*.parquet")] == ["fleet-t0000-0129.parquet"]
+
+
+def test_a_past_without_its_last_readings_is_none(tmp_path: Path):
+    root = storage.locate(str(tmp_path))
+    Past(ORDER, MIDNIGHT).save(root)
+    (file,) = tmp_path.rglob("*.last")
+    assert resume(root, ORDER, MIDNIGHT) is not None
+    file.unlink()
+    assert resume(root, ORDER, MIDNIGHT) is None
+
+
 def test_few_pasts_are_kept_and_those_of_other_rules_until_they_are_old(tmp_path: Path):
     root = storage.locate(str(tmp_path))
     day = 24 * HOUR
@@ -240,8 +289,22 @@ def test_few_pasts_are_kept_and_those_of_other_rules_until_they_are_old(tmp_path
     for number in range(6):
         Past(ORDER, MIDNIGHT + number * day).save(root)
     assert len(list(tmp_path.rglob("*.scores"))) == len(list(tmp_path.rglob("*.rules"))) == 4 + 1 + 1
+    assert len(list(tmp_path.rglob("*.last"))) == 4
     assert resume(root, ORDER, MIDNIGHT + day) is None
     assert resume(root, other, MIDNIGHT) is not None
     Past(ORDER, MIDNIGHT + 31 * day).save(root)
     assert resume(root, other, MIDNIGHT) is None
     assert len(list(tmp_path.rglob("*.scores"))) == 4 + 1
+
+
+@pytest.mark.parametrize("operations", [1, 20, 60])
+def test_what_was_filed_before_the_lake_failed_is_owed_all_the_same(tmp_path: Path, operations: int):
+    lake = LakeSpec(path=str(tmp_path))
+    feed = Partition(lake)
+    feed.file(at(*[part / 6 for part in range(60)]))
+    work = LiveOrder(lake, ORDER, WINDOWS, ("scores",))
+    last = heard(feed.finish())
+    with dying_after(operations, tmp_path), pytest.raises(DiedError):
+        work.settle(last)
+    owed = {file.path for file in work.settle(last).owed}
+    assert owed == {path.relative_to(tmp_path).as_posix() for path in (tmp_path / "scores").rglob("*.parquet")}

@@ -37,11 +37,11 @@ class Clock:
         self.now += seconds
 
 
-def made(lake: LakeSpec, spec: InfluxSpec, clock: Clock) -> Deliveries:
+def made(lake: LakeSpec, spec: InfluxSpec, clock: Clock, waiting: Callable[[], int] = lambda: 0) -> Deliveries:
     """Deliveries whose pauses take no time."""
     patience = Patience(clock=clock, jitter=lambda: 0.0)
     refill = Refill(lake, "fleet", spec, patience=patience, now=lambda: NOON, clock=clock, sleep=clock.sleep)
-    return Deliveries(lake, "fleet", spec, refill=refill, clock=clock)
+    return Deliveries(lake, "fleet", spec, refill=refill, clock=clock, sleep=clock.sleep, waiting=waiting)
 
 
 def readings(start: int, count: int) -> pa.RecordBatch:

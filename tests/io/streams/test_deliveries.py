@@ -20,7 +20,7 @@ from telebeam.io import storage
 from telebeam.io.influxdb.spec import InfluxSpec
 from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.streams import receipts
-from telebeam.io.streams.deliveries import Delivered, DeliverToInfluxDB, deliveries
+from telebeam.io.streams.deliveries import LIVE_FIRST_SECONDS, LIVE_WAITING, Delivered, DeliverToInfluxDB, deliveries
 from telebeam.io.streams.notices import Owed, OwedWindows, WindowsOwed
 from telebeam.io.streams.receipts import InfluxReceipt
 from telebeam.transforms.errors import ConfigurationError
@@ -80,15 +80,46 @@ def test_an_older_notice_after_a_newer_one_does_nothing(border: Border, lake: La
     assert values(border.requests) == [0, 1, 2, 3]
 
 
-def test_windows_and_readings_take_turns(border: Border, lake: LakeSpec, spec: InfluxSpec) -> None:
+def test_windows_come_before_readings(border: Border, lake: LakeSpec, spec: InfluxSpec) -> None:
     readings_owed = [Owed(n + 1, (file_readings(lake, n, 1),)) for n in range(3)]
     windows_owed = tuple(OwedWindows(n + 1, file_windows(lake, n, 1)) for n in range(3))
     sink = made(lake, spec, Clock())
     sink._hear(notice({0: readings_owed}))
     assert sink.deliver(WindowsOwed(60, windows_owed)).points == 6
     kinds = ["windows" if "iot_windows" in lines[0] else "readings" for lines in border.requests]
-    assert kinds == ["windows", "readings"] * 3
+    assert kinds == ["windows"] * 3 + ["readings"] * 3
     assert receipt(lake) == InfluxReceipt(readings={"topic/0": 3}, windows={60: 3})
+
+
+def test_what_was_missed_lets_the_direct_path_pass_and_gets_through_all_the_same(
+    border: Border, lake: LakeSpec, spec: InfluxSpec
+) -> None:
+    owed = [Owed(n + 1, (file_readings(lake, n, 1),)) for n in range(3)]
+    clock, begun = Clock(), Clock().now
+    sink = made(lake, spec, clock, lambda: LIVE_WAITING + 1)
+    assert sink.deliver(notice({0: owed})).points == 3
+    assert clock.now - begun == pytest.approx(3 * LIVE_FIRST_SECONDS, abs=0.3)
+    idle = Clock()
+    made(lake, spec, idle, lambda: LIVE_WAITING).deliver(notice({1: owed}))
+    assert idle.now == begun
+
+
+def test_a_large_file_is_left_for_windows_and_gone_on_with(border: Border, lake: LakeSpec, spec: InfluxSpec) -> None:
+    rows = 5 * lake.row_group_rows
+    readings_path, windows_path = file_readings(lake, 0, rows), file_windows(lake, 0, 1)
+    sink = made(lake, spec, Clock())
+
+    def rule(lines: list[str]) -> Answer:
+        if len(border.requests) == 1:
+            sink._hear(WindowsOwed(60, (OwedWindows(1, windows_path),)))
+        return TAKEN
+
+    border.rule = rule
+    assert sink.deliver(notice({0: [Owed(1, (readings_path,))]})).points == rows + 1
+    kinds = ["iot_windows" in lines[0] for lines in border.requests]
+    assert kinds.index(True) == 2  # behind the two requests that were on their way
+    assert sum(len(lines) for lines in border.requests) == rows + 1  # none is sent twice
+    assert receipt(lake) == InfluxReceipt(readings={"topic/0": 1}, windows={60: 1})
 
 
 def test_windows_that_are_told_during_the_work_come_next(border: Border, lake: LakeSpec, spec: InfluxSpec) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -10,9 +12,22 @@ from hypothesis import strategies as st
 
 from telebeam.transforms.aggregation.grid import DAY, SECOND, Grid
 from telebeam.transforms.aggregation.kernel import aggregate, extract, merge, slide
-from telebeam.transforms.aggregation.panes import ANYWHERE, AT_LOCATION, coarsen, finest_first, grouped, rebase
+from telebeam.transforms.aggregation.panes import (
+    ANYWHERE,
+    AT_LOCATION,
+    IN_GROUP,
+    Grouping,
+    coarsen,
+    finest_first,
+    grouped,
+    rebase,
+)
 from telebeam.transforms.aggregation.partials import Partials, partials_of, times_of
 from telebeam.transforms.batches import concat
+from telebeam.transforms.devices.fleet import Fleet
+from telebeam.transforms.devices.registry import Registry
+from telebeam.transforms.devices.rows import REGISTRY
+from telebeam.transforms.devices.spec import DevicesSpec
 from tests.transforms.aggregation.samples import MIDNIGHT, bits, fleet, readings, shuffled
 
 FIXED = settings(derandomize=True, deadline=None, max_examples=40)
@@ -153,10 +168,10 @@ def test_each_grid_takes_the_coarsest_panes_that_fit():
 # Groups
 
 
-@pytest.mark.parametrize("by_location", [False, True])
-def test_a_groups_windows_are_those_of_its_readings(by_location: bool):
+@pytest.mark.parametrize("by", ["all", "location"])
+def test_a_groups_windows_are_those_of_its_readings(by: Grouping):
     batch = fleet(2000, seed=5)
-    windows = grouped(merge([aggregate(piece, 60) for piece in cut(batch, 6, 4)]), by_location)
+    windows = grouped(merge([aggregate(piece, 60) for piece in cut(batch, 6, 4)]), by)
     rows = batch.to_pylist()
     one = readings(
         [row["value"] for row in rows],
@@ -166,7 +181,32 @@ def test_a_groups_windows_are_those_of_its_readings(by_location: bool):
             for name in ("sensor_type", "measurement_type", "unit", "quality_score", "source", "source_partition")
         },
         source_offset=[row["source_offset"] for row in rows],
-        device_id=AT_LOCATION if by_location else ANYWHERE,
-        location=[row["location"] if by_location else None for row in rows],
+        device_id=AT_LOCATION if by == "location" else ANYWHERE,
+        location=[row["location"] if by == "location" else None for row in rows],
     )
     assert bits(extract(windows, 60)) == bits(extract(aggregate(one, 60), 60))
+
+
+def test_the_registrys_groups_are_those_in_which_it_has_a_device_at_a_windows_start():
+    minute = 60_000_000
+    times = [MIDNIGHT + n * 10_000_000 for n in range(36)]  # three devices, two minutes
+    names = [f"dev-{n % 3}" for n in range(36)]
+    batch = readings([float(n) for n in range(36)], times, device_id=names, location=None)
+    moved = datetime.fromtimestamp((MIDNIGHT + 3 * minute) / 1e6, UTC)
+    rows = [
+        {"device_id": "dev-0", "group": "north"},
+        {"device_id": "dev-1", "group": "north"},
+        {"device_id": "dev-1", "group": "south", "valid_from": moved},
+        {"device_id": "dev-2"},  # in no group
+    ]
+    registry = Registry.of(pa.RecordBatch.from_pylist(rows, schema=REGISTRY))
+    windows = grouped(aggregate(batch, 60), "group", lambda: Fleet(DevicesSpec(), registry))
+    found = extract(windows, 60).to_pylist()
+    counts = {(row["window_start"].minute, row["location"]): row["count"] for row in found}
+    assert {row["device_id"] for row in found} == {IN_GROUP}
+    assert counts == {
+        **{(n, "north"): 4 for n in range(3)}, **{(n, "north"): 2 for n in range(3, 6)},
+        **{(n, "south"): 2 for n in range(3, 6)},
+    }  # fmt: skip
+    none = grouped(aggregate(batch, 60), "group", lambda: Fleet(DevicesSpec(), Registry.empty()))
+    assert len(none) == 0

@@ -32,8 +32,8 @@ def expected(batch: pa.RecordBatch) -> pa.Table:
     for made in fold.close(END):
         window = KINDS[made.place]
         rows.append(made.rows(window.windowing))
-        if window.by_location is not None:
-            rows.append(made._replace(partials=grouped(made.partials, window.by_location)).rows(window.windowing))
+        if window.grouping is not None:
+            rows.append(made._replace(partials=grouped(made.partials, window.grouping)).rows(window.windowing))
     return pa.Table.from_batches([conform(concat(rows), WINDOWS)]).sort_by(KEY)
 
 

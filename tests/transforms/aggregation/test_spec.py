@@ -31,8 +31,19 @@ def test_settings_say_where_windows_lie(settings: dict[str, Any], windowing: Any
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "found neither of every and session_gap"),
-        ({"every": "1m", "session_gap": "1m"}, "found both"),
+        ({}, "found none; expected one of every, session_gap and last"),
+        ({"every": "1m", "session_gap": "1m"}, "found every and session_gap"),
+        ({"last": 10, "every": "1m"}, "found every and last"),
+        ({"last": 10, "session_gap": "1m"}, "found session_gap and last"),
+        ({"last": 10, "length": "1m"}, "length does not go with last"),
+        ({"last": 10, "longest": "1h"}, "longest does not go with last"),
+        ({"last": 10, "timezone": "Europe/Oslo"}, "timezone does not go with last"),
+        ({"last": 10, "group_by": ["location"]}, "group_by does not go with last"),
+        ({"last": 10, "allowed_lateness": "1m"}, "allowed_lateness does not go with last"),
+        ({"last": 10, "early": "1m"}, "early does not go with last"),
+        ({"last": 0}, "the last 0 readings are out of range; expected 2 to 10,000"),
+        ({"last": 1}, "the last 1 readings are out of range"),
+        ({"last": 10_001}, "the last 10,001 readings are out of range"),
         ({"every": "15m", "length": "1m"}, "no multiple of every"),
         ({"every": "1m", "length": "90s"}, "no multiple of every"),
         ({"every": "1s", "length": "1d"}, "86,400 windows"),
@@ -63,3 +74,12 @@ def test_what_a_runner_cant_compute_is_refused_with_its_place(settings: dict[str
     check_fixed([WindowSpec(every="1m"), WindowSpec(every="1h", group_by=("location",))], "Dataflow")
     with pytest.raises(ConfigurationError, match=r"windows\[1\]: Dataflow computes no windows of"):
         check_fixed([WindowSpec(every="1m"), WindowSpec(**settings)], "Dataflow")
+
+
+@pytest.mark.parametrize("number", [2, 10_000])
+def test_the_last_readings_are_no_span_of_time(number: int):
+    window = WindowSpec(last=number)
+    assert window.words == f"the last {number} readings"
+    with pytest.raises(ValueError, match="no span of time"):
+        _ = window.seconds
+    check_fixed([window], "Dataflow")
