@@ -234,7 +234,9 @@ SUMS = {"0": 0, "1": 45, "2": 90}
 
 @pytest.mark.filterwarnings("ignore")
 def test_prism_runs_a_job(prism: Path, tmp_path: Path):
-    write_sums(tmp_path, ["--runner=PrismRunner", f"--prism_location={prism}"])
+    # Prism's server is shared by a process, made as whoever came first has asked for it.
+    own = "--experiments=disable_prism_server_singleton"
+    write_sums(tmp_path, ["--runner=PrismRunner", f"--prism_location={prism}", own])
     assert sums_of(tmp_path) == SUMS
 
 

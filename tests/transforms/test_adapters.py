@@ -41,7 +41,7 @@ def untyped(value: Any) -> Any:
 
 
 def test_records_become_batches_and_rows_again():
-    with StrictPipeline() as pipeline:
+    with StrictPipeline("FnApiRunner") as pipeline:
         parsed = (
             pipeline | beam.Create([GOOD, {**GOOD, "value": float("nan")}, b"{"]) | ToBatches("x") | ParseReadings()
         )
@@ -53,14 +53,14 @@ def test_records_become_batches_and_rows_again():
 
 
 def test_batches_have_the_stated_size_and_columns():
-    with StrictPipeline() as pipeline:
+    with StrictPipeline("FnApiRunner") as pipeline:
         batches = pipeline | beam.Create([GOOD] * 25, reshuffle=False) | ToBatches(max_rows=10)
         shapes = batches | beam.Map(lambda batch: (batch.num_rows, batch.schema.equals(ENVELOPES)))
         assert_that(shapes, equal_to([(10, True), (10, True), (5, True)]))
 
 
 def test_batches_from_elsewhere_become_readings():
-    with StrictPipeline() as pipeline:
+    with StrictPipeline("FnApiRunner") as pipeline:
         batch = readings([{"value": 1.0}]).select(["device_id", "timestamp", "sensor_type", "value"])
         completed = pipeline | beam.Create([batch]) | CompleteReadings(source="elsewhere")
         assert_that(completed, has_rows([{"value": 1.0, "source": "elsewhere", "measurement_type": "temperature"}]))

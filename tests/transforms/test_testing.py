@@ -94,7 +94,7 @@ def test_a_difference_in_rows_or_columns_is_named():
 
 
 def test_a_collection_is_compared_by_the_columns_that_are_named():
-    with StrictPipeline() as pipeline:
+    with StrictPipeline("FnApiRunner") as pipeline:
         batches = pipeline | beam.Create([readings([{"value": 1.0}]), readings([{"value": 2.0}, {"value": 3.0}])])
         assert_that(batches, has_rows([{"value": 3.0}, {"value": 1.0}, {"value": 2.0}]))
 

@@ -13,6 +13,7 @@ _HEADER_TYPE, _HEADER = 1, 2
 _BATCH_BUFFERS, _BATCH_COMPRESSION = 2, 3
 _DICTIONARY_DATA = 1
 _BUFFER_BYTES = 16
+_UNSIGNED, _SIGNED, _SHORT = struct.Struct("<I"), struct.Struct("<i"), struct.Struct("<H")
 
 
 def claimed_bytes(metadata: bytes, body: memoryview) -> int:
@@ -21,26 +22,26 @@ def claimed_bytes(metadata: bytes, body: memoryview) -> int:
     Raises:
         struct.error: The metadata leads out of itself.
     """
-    table = _at("<I", metadata, 0)
+    table = _at(_UNSIGNED, metadata, 0)
     kind = _field(metadata, table, _HEADER_TYPE)
     place = _field(metadata, table, _HEADER)
     if not kind or not place or metadata[kind] not in (_RECORD_BATCH, _DICTIONARY_BATCH):
         return 0
-    batch = place + _at("<I", metadata, place)
+    batch = place + _at(_UNSIGNED, metadata, place)
     if metadata[kind] == _DICTIONARY_BATCH:
         data = _field(metadata, batch, _DICTIONARY_DATA)
         if not data:
             return 0
-        batch = data + _at("<I", metadata, data)
+        batch = data + _at(_UNSIGNED, metadata, data)
     buffers = _field(metadata, batch, _BATCH_BUFFERS)
     if not buffers or not _field(metadata, batch, _BATCH_COMPRESSION):
         return 0
-    return _sum(metadata, buffers + _at("<I", metadata, buffers), body)
+    return _sum(metadata, buffers + _at(_UNSIGNED, metadata, buffers), body)
 
 
 def _sum(metadata: bytes, vector: int, body: memoryview) -> int:
     total = 0
-    for number in range(_at("<I", metadata, vector)):
+    for number in range(_at(_UNSIGNED, metadata, vector)):
         offset, length = struct.unpack_from("<qq", metadata, vector + 4 + number * _BUFFER_BYTES)
         if length >= 8 and 0 <= offset <= len(body) - 8:
             # −1 says that this buffer is as it is.
@@ -48,18 +49,18 @@ def _sum(metadata: bytes, vector: int, body: memoryview) -> int:
     return total
 
 
-def _at(form: str, data: bytes, place: int) -> int:
+def _at(form: struct.Struct, data: bytes, place: int) -> int:
     if place < 0:
         raise struct.error("a place before the beginning")
-    value: int = struct.unpack_from(form, data, place)[0]
+    value: int = form.unpack_from(data, place)[0]
     return value
 
 
 def _field(data: bytes, table: int, number: int) -> int:
     """A field's place; 0 where the table has none."""
-    fields = table - _at("<i", data, table)
+    fields = table - _at(_SIGNED, data, table)
     entry = 4 + 2 * number
-    if entry + 2 > _at("<H", data, fields):
+    if entry + 2 > _at(_SHORT, data, fields):
         return 0
-    offset = _at("<H", data, fields + entry)
+    offset = _at(_SHORT, data, fields + entry)
     return table + offset if offset else 0

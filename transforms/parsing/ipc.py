@@ -124,7 +124,10 @@ def _wide(column: pa.Array) -> pa.Array:
         return column if kind == column.type else column.cast(kind)
     if not pa.types.is_string(column.type.value_type):
         return column.dictionary_decode()
-    return pa.DictionaryArray.from_arrays(column.indices.cast(pa.int32()), column.dictionary)
+    if pa.types.is_int32(column.type.index_type) and not column.type.ordered:
+        return column
+    # The places were checked with the batch.
+    return pa.DictionaryArray.from_arrays(column.indices.cast(pa.int32()), column.dictionary, safe=False)
 
 
 def _in_utc(kind: pa.DataType) -> pa.DataType:

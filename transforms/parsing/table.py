@@ -136,6 +136,8 @@ def _plain(column: pa.Array) -> pa.Array:
     if pa.types.is_dictionary(column.type):
         if kind_of(column.type) != "string":
             return column.dictionary_decode()
+        if pa.types.is_string(column.type.value_type) and not column.type.ordered:
+            return column
         return pa.DictionaryArray.from_arrays(column.indices, column.dictionary.cast(pa.string()))
     viewless = _without_views(column.type)
     return column if viewless == column.type else column.cast(viewless)

@@ -41,6 +41,8 @@ from tests.integration.streaming.test_batch_is_stream import (
     history,
     rows_of,
 )
+from tests.integration.streaming.test_in_order import DETECTORS, RULES, by_batch, made, said
+from tests.integration.streaming.test_in_order import history as of_six_devices
 
 FLINK = ("--mode", "stream", "--runner", "flink", "--status-every", "1s")
 PROCESS = ("--", "--environment_type=PROCESS")
@@ -122,6 +124,42 @@ def jobs_of(endpoint: str) -> list[str]:
         service = beam_job_api_pb2_grpc.JobServiceStub(channel)
         found = service.GetJobs(beam_job_api_pb2.GetJobsRequest()).job_info
     return [beam_job_api_pb2.JobState.Enum.Name(job.state) for job in found]
+
+
+def test_scores_and_alerts_are_a_batch_jobs_after_a_worker_and_the_whole_job_were_killed(
+    kafka: Any, topic: str, processes: tuple[str, ...], tmp_path: Path, is_long: bool
+) -> None:
+    if not is_long:
+        pytest.skip("the same law holds on Prism in the default run; on Flink with --long")
+    alerts = f"{topic[:60]}-alerts"
+    kafka.create_topic(topic, 3)
+    kafka.create_topic(alerts, 1)
+    servers = kafka.bootstrap_servers
+    config = kafka_config(
+        tmp_path / "stream", servers, topic, windows=[{"every": "1m", "allowed_lateness": "1m"}, {"last": 10}],
+        quality={"max_age_days": None}, anomalies=DETECTORS, rules=RULES,
+        sinks={"alerts": [{"kafka": {"bootstrap_servers": servers, "topic": alerts}}]},
+    )  # fmt: skip
+    messages = spread(of_six_devices(), 3, seed=1)
+    half = len(messages) // 2
+    drawn = random.Random(6)
+    send(servers, topic, messages[:half])
+    with running(config, *processes) as job:
+        job.wait_more(half // 2, PATIENCE)
+        job.wait(lambda: bool(workers(job)), "a worker", PATIENCE)
+        os.kill(drawn.choice(workers(job)), signal.SIGKILL)
+        job.wait(lambda: filed_rows(job.lake) == half, "the first half", PATIENCE)
+        job.kill()
+    send(servers, topic, messages[half:])
+    with running(config, "--set", "source.kafka.until=end", *processes) as job:
+        assert job.end(PATIENCE) == 0, job.text
+    found = made(job.lake)
+    assert found == by_batch(job, config, tmp_path / "batch")
+    assert len(found["scores"]) == 2 * len(messages)
+    filed = {(row["alert_id"], row["state"]) for row in found["alerts"]}
+    sent = said(servers, alerts, len(filed))
+    assert set(sent) == filed
+    assert set(sent.values()) == {1}
 
 
 def test_nothing_is_lost_or_there_twice_when_workers_and_the_whole_job_are_killed(

@@ -54,10 +54,11 @@ def test_a_damaged_hour_stops_the_job_and_nothing_is_remembered(tmp_path: Path, 
     Partition(lake).file(at(5, 65))
     damaged = sorted((tmp_path / "readings").rglob("*.parquet"))[number]
     damaged.write_bytes(damaged.read_bytes()[:-100])
+    before = set(threading.enumerate())
     with pytest.raises(SourceError, match=str(damaged)):
         list(replay(lake, ORDER, FIRST, FIRST + 1))
     assert not list((tmp_path / "_commits").rglob("*.scores"))
-    assert not [each for each in threading.enumerate() if each.name.startswith("telebeam-")]
+    assert not {each for each in threading.enumerate() if each.name.startswith("telebeam-")} - before
 
 
 def test_a_lake_that_takes_no_scores_stops_the_job_and_nothing_is_remembered(tmp_path: Path):

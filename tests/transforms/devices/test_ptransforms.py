@@ -24,7 +24,7 @@ def known() -> Fleet:
 
 def test_every_row_leaves_by_one_of_the_two_ways(readings: Callable[..., pa.RecordBatch]):
     batch = readings({"device_id": "dev-1"}, {"device_id": "dev-2"}).replace_schema_metadata({UNIT: b"file"})
-    with StrictPipeline() as pipeline:
+    with StrictPipeline("FnApiRunner") as pipeline:
         step = EnrichReadings(known, now=lambda: 1.5)
         found = pipeline | beam.Create([batch]) | step
         kept = found.readings | "Kept" >> beam.FlatMap(lambda batch: batch.column("location").to_pylist())

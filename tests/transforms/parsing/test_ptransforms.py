@@ -22,7 +22,7 @@ def rows(batch: pa.RecordBatch) -> int:
 
 def test_every_batch_gives_a_batch_of_readings_and_one_of_rejects(envelopes: Any):
     batches = [envelopes([GOOD % 100, b"{", GOOD % 200]), envelopes([GOOD % 100]), envelopes([b"7"]), envelopes([])]
-    with test_pipeline.TestPipeline() as pipeline:
+    with test_pipeline.TestPipeline("FnApiRunner") as pipeline:
         parse = ParseReadings(ParseSpec(), now=lambda: 1.5)
         parsed = pipeline | "Make" >> beam.Create(batches) | "Parse" >> parse
         assert_that(parsed["readings"] | "Rows" >> beam.Map(rows), equal_to([2, 1, 0, 0]), label="Readings")
@@ -33,7 +33,7 @@ def test_every_batch_gives_a_batch_of_readings_and_one_of_rejects(envelopes: Any
 
 def test_readings_outside_of_the_span_are_not_asked_for_and_rejects_are_kept(envelopes: Any):
     batch = envelopes([GOOD % 100, GOOD % 200, GOOD % 300, b"{"])
-    with test_pipeline.TestPipeline() as pipeline:
+    with test_pipeline.TestPipeline("FnApiRunner") as pipeline:
         parse = ParseReadings(ParseSpec(), now=lambda: 1.5, span=(100_000_000, 300_000_000))
         parsed = pipeline | "Make" >> beam.Create([batch]) | "Parse" >> parse
         assert_that(parsed["readings"] | "Rows" >> beam.Map(rows), equal_to([2]), label="Readings")

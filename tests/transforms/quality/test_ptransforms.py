@@ -25,7 +25,7 @@ def now() -> float:
 
 def test_every_row_leaves_by_one_of_the_two_ways_and_is_reported(readings: Make):
     batches = [readings({"value": 68.0, "unit": "F"}, {"device_id": "x"}), readings({"value": 200.0})]
-    with StrictPipeline() as pipeline:
+    with StrictPipeline("FnApiRunner") as pipeline:
         checked = pipeline | beam.Create(batches) | Cleanse() | CheckQuality(now=now)
         report = {"readings": checked.readings, "unusable": checked.rejects} | ReportQuality("fleet")
         found = checked.readings | "Rows" >> beam.FlatMap(lambda batch: batch.to_pylist())
@@ -40,7 +40,7 @@ def test_every_row_leaves_by_one_of_the_two_ways_and_is_reported(readings: Make)
 
 def test_each_batch_becomes_one_of_each_kind_and_keeps_its_unit(readings: Make):
     batch = readings({}).append_column("payload", pa.array([b"{}"], pa.large_binary()))
-    with StrictPipeline() as pipeline:
+    with StrictPipeline("FnApiRunner") as pipeline:
         batches = pipeline | beam.Create([batch.replace_schema_metadata({UNIT: b"file"})])
         checked = batches | Cleanse() | CheckQuality(now=now)
         kinds = [
@@ -53,6 +53,6 @@ def test_each_batch_becomes_one_of_each_kind_and_keeps_its_unit(readings: Make):
 
 
 def test_a_run_without_a_batch_is_reported_as_well():
-    with StrictPipeline() as pipeline:
+    with StrictPipeline("FnApiRunner") as pipeline:
         report = {"readings": pipeline | beam.Create([])} | ReportQuality("fleet")
         assert_that(report | beam.Map(lambda batch: batch["total"].to_pylist()), equal_to([[0]]))

@@ -182,7 +182,7 @@ def test_what_is_said_at_once_has_the_ids_of_what_is_said_in_order():
 def test_archives_bring_their_groups_as_a_column():
     rows = [Row(1, 90, location="north"), Row(2, 10, location="north"), Row(3, 90, "boiler-2")]
     expected = told([BY_GROUP], rows, SOON).alerts
-    with Pipeline() as pipeline:
+    with Pipeline("FnApiRunner") as pipeline:
         found = {
             "readings": pipeline | "Readings" >> beam.Create([grouped(readings_of([row])) for row in rows])
         } | EvaluateRules((BY_GROUP,), MIDNIGHT + SOON * TICK)

@@ -21,7 +21,7 @@ END = MIDNIGHT + 10 * SECOND
 
 def test_batches_in_any_order_give_the_alerts_of_the_whole():
     expected = RuleBook(RULES).evaluate(readings_of(ROWS, SECOND), scores_of(ROWS, SECOND), END)
-    with Pipeline() as pipeline:
+    with Pipeline("FnApiRunner") as pipeline:
         found = {
             "readings": pipeline | "Readings" >> beam.Create([readings_of([row], SECOND) for row in ROWS]),
             "scores": pipeline | "Scores" >> beam.Create([scores_of(ROWS, SECOND)]),
@@ -31,7 +31,7 @@ def test_batches_in_any_order_give_the_alerts_of_the_whole():
 
 
 def test_without_scores_readings_are_enough():
-    with Pipeline() as pipeline:
+    with Pipeline("FnApiRunner") as pipeline:
         batches: list[pa.RecordBatch] = [readings_of(ROWS, SECOND)]
         found = {"readings": pipeline | beam.Create(batches)} | EvaluateRules(RULES[:1], END)
         assert_that(found.alerts, has_rows([{"state": "firing", "value": 90.0}, {"state": "resolved", "value": 10.0}]))
