@@ -15,7 +15,7 @@ from telebeam.io.influxdb.client import InfluxWriter
 from telebeam.io.influxdb.sink import PointSink
 from telebeam.io.influxdb.spec import Dataset, InfluxSpec
 from telebeam.io.lake.in_order import replay as score_hours
-from telebeam.io.lake.layout import HOUR, hours_of
+from telebeam.io.lake.layout import HOUR, Together, hours_of, together
 from telebeam.io.lake.parquet import open_parquet, row_groups
 from telebeam.io.lake.recompute import recompute_together
 from telebeam.io.lake.scored import whole_readings
@@ -23,12 +23,10 @@ from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.lake.writer import LakeFile, LakeWriter
 from telebeam.pipelines.sources import fleet_of, order_of, windows_of
 from telebeam.pipelines.spec import PipelineSpec
-from telebeam.transforms.aggregation.sessions import Sessions
 from telebeam.transforms.aggregation.spec import WindowSpec
 from telebeam.transforms.schema import DATASETS, in_flight
 
 Times = npt.NDArray[np.int64]
-_DAY_HOURS = 24
 
 
 def follow(spec: PipelineSpec, lake: LakeSpec, root: storage.Location, times: Times) -> Iterator[LakeFile]:
@@ -55,15 +53,13 @@ def follow(spec: PipelineSpec, lake: LakeSpec, root: storage.Location, times: Ti
 
 
 def _together(windows: Sequence[WindowSpec], times: Times) -> Iterable[dict[WindowSpec, list[int]]]:
-    """The hours of windows, in parts that are computed together: of windows up to an hour an hour, of others a day."""
-    found: dict[tuple[bool, int], dict[WindowSpec, set[int]]] = defaultdict(lambda: defaultdict(set))
+    """The hours of windows, in parts that are computed together."""
+    found: dict[Together, dict[WindowSpec, set[int]]] = defaultdict(lambda: defaultdict(set))
     for hour in np.unique(times // HOUR):
         within = times[times // HOUR == hour]
         for window in windows:
-            windowing = window.windowing
-            near = not isinstance(windowing, Sessions) and windowing.length <= HOUR
             for start in hours_of(window, int(within.min()), int(within.max())):
-                found[near, start if near else start // _DAY_HOURS][window].add(start)
+                found[together(window, start)][window].add(start)
     return [{window: sorted(hours) for window, hours in part.items()} for _, part in sorted(found.items())]
 
 

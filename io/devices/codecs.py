@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
+from telebeam.io.devices.host import LATE
 from telebeam.io.devices.process import Answer, Limits, Process
 from telebeam.transforms.devices.decoded import Decoded, Payloads, Refusal, coded, own_times, spread
 from telebeam.transforms.errors import ConfigurationError
@@ -140,10 +141,10 @@ class Codecs:
             if answer.header is not None and "texts" in answer.header:
                 parts.append(_Part(first, json.loads(answer.header["texts"]), answer.body))
                 continue
+            header = answer.header or {"detail": "ended the process that it ran in"}
             place, known = _guilty(answer, first, end)
             if known:
-                detail = (answer.header or {}).get("detail", "ended the process that it ran in")
-                refused.append(Refusal(place, Reason.MALFORMED.value, f"stopped: {detail}"))
+                refused.append(Refusal(place, Reason.MALFORMED.value, f"stopped: {header['detail']}"))
             alone = [] if known else [(place, place + 1)]
             ranges = [(first, place), *alone, (place + 1, end)]
             open_ += [each for each in reversed(ranges) if each[0] < each[1]]
@@ -197,8 +198,12 @@ def _guilty(answer: Answer, first: int, end: int) -> tuple[int, bool]:
     if answer.header is None:
         return min(first + answer.at, end - 1), False
     place = first + int(answer.header["stuck"])
-    # Stopped behind the last message: all of them together were too much.
-    return (place, True) if place < end else ((first + end) // 2, False)
+    if place >= end:
+        # Stopped behind the last message: all of them together were too much.
+        return (first + end) // 2, False
+    # The machine may have been away for a moment; a message that is late again is late.
+    is_late = answer.header["detail"].startswith(LATE) and not answer.header.get("dead")
+    return place, not is_late
 
 
 def _chunks(messages: Payloads) -> Iterator[tuple[int, int]]:

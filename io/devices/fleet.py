@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +19,8 @@ from telebeam.transforms.devices.spec import CAYENNE_LPP, DevicesSpec
 from telebeam.transforms.errors import ConfigurationError
 
 _NEVER = timedelta(days=36_500)
+MOST_OPEN = 4
+"""Runs of which a process keeps what it has read; another one reads its files again."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class FleetFiles:
         with _LOCK:
             if self.run not in _OPEN:
                 _OPEN[self.run] = OpenFleet(self.spec, self.refreshes)
+                while len(_OPEN) > MOST_OPEN:
+                    _OPEN.pop(next(iter(_OPEN))).close()
             return _OPEN[self.run]
 
 
@@ -93,13 +98,21 @@ class OpenFleet:
         return Fleet(self._spec, self._registry(), self._codecs, self._schemas)
 
     def close(self) -> None:
-        """Ends the processes of codecs."""
+        """Ends the processes of codecs; whoever decodes after that starts others."""
         self._v8.close()
 
 
 _LOCK = Lock()
 _OPEN: dict[str, OpenFleet] = {}
 """By run."""
+
+
+@atexit.register
+def close_fleets() -> None:
+    """Ends the processes of all fleets of this process."""
+    with _LOCK:
+        while _OPEN:
+            _OPEN.popitem()[1].close()
 
 
 def _cayenne_lpp(messages: Payloads) -> Decoded:

@@ -32,6 +32,9 @@ WALL_SECONDS = 5.0
 SPARE_BYTES = 512 * 2**20
 """What V8 reserves beyond what scripts hold, before the kernel refuses it memory."""
 
+LATE = "took longer than"
+"""How the reason begins of what was stopped for its time."""
+
 Header = dict[str, Any]
 
 
@@ -128,7 +131,7 @@ class Host:
                 self._answer({"at": now})
             failure = ""
             if time.process_time() - begun > seconds or time.monotonic() - began > WALL_SECONDS:
-                failure = f"took longer than {seconds * 1000:.0f} ms"
+                failure = f"{LATE} {seconds * 1000:.0f} ms"
             elif _resident() - heap > self._memory:
                 failure = _too_much(self._memory)
             if failure:

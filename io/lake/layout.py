@@ -75,6 +75,22 @@ def hours_of(window: WindowSpec, first: int, last: int) -> list[int]:
     return [hour for hour in hours if len(windowing.starts(max(begin, hour * HOUR), min(end, (hour + 1) * HOUR)))]
 
 
+Together = tuple[int, int, int]
+"""(which windows, of which gap if they are sessions, when): what is computed together reads its readings once."""
+_NEAR, _FAR, _SESSIONS = range(3)
+_DAY_HOURS = 24
+
+
+def together(window: WindowSpec, hour: int) -> Together:
+    """Windows up to an hour go with the others that start in their hour, longer ones with those of their day."""
+    windowing = window.windowing
+    if isinstance(windowing, Sessions):
+        return _SESSIONS, window.seconds, hour * HOUR // windowing.block
+    if windowing.length <= HOUR:
+        return _NEAR, 0, hour
+    return _FAR, 0, hour // _DAY_HOURS
+
+
 def stream_file(pipeline: str, stream: str, number: int, offset: int, hour: int, first: int, last: int) -> str:
     """A file name's stem for readings of a stream's partition: where they begin, and their seconds of the hour.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 import pyarrow as pa
@@ -20,6 +21,7 @@ from telebeam.transforms.aggregation.kernel import WINDOWS_IN_FLIGHT, aggregate,
 from telebeam.transforms.aggregation.panes import select
 from telebeam.transforms.aggregation.partials import Partials
 from telebeam.transforms.aggregation.spec import WindowSpec
+from telebeam.transforms.errors import SourceError
 
 MOST_PANES = 250_000
 """Panes that are remembered, some 1 KB each: for more of them readings are read again instead."""
@@ -134,7 +136,8 @@ class GridSource:
         """As :meth:`Source.read_ahead`; does nothing for a while after it took long."""
         begun = self._monotonic()
         if begun >= self._ahead_from:
-            self._panes.of(joined(readings_of(Wanted(self._window, tuple(self.open(heard, clock))))))
+            with suppress(SourceError):  # whoever closes the windows reads the file again, and says so
+                self._panes.of(joined(readings_of(Wanted(self._window, tuple(self.open(heard, clock))))))
             self._ahead_from = self._monotonic() + _REST * (self._monotonic() - begun)
 
     def _by_hour(self, spans: Sequence[Span]) -> Iterator[Due]:
@@ -181,7 +184,12 @@ class _Panes:
         new = [group for group in groups if group not in self._known]
         if sum(group.rows for group in new) > MOST_PIECES * self._piece_rows:
             return None
-        self._read(new)
+        try:
+            self._read(new)
+        except BaseException:
+            # Some of them may be among the panes by now, and none is known: they would be counted twice.
+            self._known, self._panes = set(), []
+            raise
         if self._is_off:
             self._known, self._panes = set(), []
             return None

@@ -11,14 +11,13 @@ import pyarrow as pa
 
 from telebeam.io import storage
 from telebeam.io.lake.in_order import replay
-from telebeam.io.lake.layout import HOUR, hours_of
+from telebeam.io.lake.layout import HOUR, Together, hours_of, together
 from telebeam.io.lake.parquet import open_parquet, row_groups
 from telebeam.io.lake.recompute import recompute_together
 from telebeam.io.lake.scored import whole_readings
 from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.lake.writer import LakeFile, LakeWriter
 from telebeam.transforms import coders  # noqa: F401 - registers the coder of RecordBatches
-from telebeam.transforms.aggregation.sessions import Sessions
 from telebeam.transforms.aggregation.spec import WindowSpec
 from telebeam.transforms.metrics import NAMES, measured
 from telebeam.transforms.order import OrderSpec
@@ -110,28 +109,12 @@ class RecomputeWindows(beam.PTransform):
         )
 
 
-Together = tuple[int, int, int]
-"""(which windows, of which gap if they are sessions, when): what is computed together reads its readings once."""
-_DAY_HOURS = 24
-_NEAR, _FAR, _SESSIONS = range(3)
-
-
 def _touched(file: FileTuple, windows: tuple[WindowSpec, ...]) -> Iterator[tuple[Together, tuple[int, int]]]:
     """(what is computed together, (place of the windows, hour)) for each hour of windows that a file touches."""
     _, _, _, first, last = file
     for place, window in enumerate(windows):
         for hour in hours_of(window, first, last):
-            yield _together(window, hour), (place, hour)
-
-
-def _together(window: WindowSpec, hour: int) -> Together:
-    """Windows up to an hour go with the others that start in their hour, longer ones with those of their day."""
-    windowing = window.windowing
-    if isinstance(windowing, Sessions):
-        return _SESSIONS, window.seconds, hour * HOUR // windowing.block
-    if windowing.length <= HOUR:
-        return _NEAR, 0, hour
-    return _FAR, 0, hour // _DAY_HOURS
+            yield together(window, hour), (place, hour)
 
 
 def _compute(

@@ -28,37 +28,20 @@ from telebeam.transforms.errors import SinkError
 from telebeam.transforms.ordering import sort_order
 from telebeam.transforms.schema import ADDED, DATASETS, MESSAGE, conform, in_flight
 
+_AS_READINGS = ("device_id", "timestamp", "sensor_type", "measurement_type", "source_partition", "source_offset")
+_AS_REJECTS = ("source", "source_partition", "source_offset", "reason", "detail")
+
 SORTED_BY = {
-    "readings": ("device_id", "timestamp", "sensor_type", "measurement_type", "source_partition", "source_offset"),
-    "rejects": ("source", "source_partition", "source_offset", "reason", "detail"),
-    "replayed": ("source", "source_partition", "source_offset", "reason", "detail"),
+    "readings": _AS_READINGS,
+    "rejects": _AS_REJECTS,
+    "replayed": _AS_REJECTS,
     "windows": ("device_id", "window_start", "sensor_type", "measurement_type", "tenant", "unit", "location"),
     "quality": ("scope", "tenant", "sensor_type", "device_id"),
-    "scores": (
-        "device_id",
-        "timestamp",
-        "sensor_type",
-        "measurement_type",
-        "source_partition",
-        "source_offset",
-        "detector",
-    ),
+    "scores": (*_AS_READINGS, "detector"),
     "alerts": ("timestamp", "rule", "alert_id", "state"),
     "commands": ("timestamp", "rule", "command_id"),
     "drift": ("tenant", "sensor_type", "device_type", "valid_from", "version", "feature", "statistic"),
-    "last_n": (
-        "device_id",
-        "timestamp",
-        "sensor_type",
-        "measurement_type",
-        "source_partition",
-        "source_offset",
-        "source",
-        "tenant",
-        "unit",
-        "location",
-        "value",
-    ),
+    "last_n": (*_AS_READINGS, "source", "tenant", "unit", "location", "value"),
 }
 """The order of rows within a file: readers of a device's hour skip the rest."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from apache_beam.internal import pickler
 
 from telebeam.io.lake import Lake
 from telebeam.io.lake.spec import LakeSpec
@@ -127,7 +127,7 @@ def test_a_condition_that_names_a_group_is_told_where_groups_stand(telebeam: Tel
 
 def test_a_streams_workers_get_the_registry(telebeam: Telebeam):
     spec = load_config(Path("fleet.yaml"), ("source={kafka: {bootstrap_servers: 'localhost:9', topics: [t]}}",))
-    order = pickle.loads(pickle.dumps(stream_job(spec, readers=1))).order
+    order = pickler.loads(pickler.dumps(stream_job(spec, readers=1))).order
     rows = readings([{"device_id": "boiler-1"}, {"device_id": "boiler-2"}])
     assert order.look().with_group(rows).column("group").to_pylist() == ["north", None]
 

@@ -18,6 +18,8 @@ import pytest
 
 from telebeam.io.devices import codecs as module
 from telebeam.io.devices.codecs import Codec, Codecs
+from telebeam.io.devices.host import LATE
+from telebeam.io.devices.process import Answer, Process
 from telebeam.transforms.devices.decoded import Decoded, Payloads
 from telebeam.transforms.errors import ConfigurationError
 
@@ -155,6 +157,21 @@ def test_a_message_that_takes_all_time_or_memory_costs_itself_alone(bomb: str, d
     assert details(found)[0].startswith("stopped: ")
     assert found.value.tolist() == [1.0] * 600 + [2.0] * 3
     assert found.message.tolist() == [*range(600), 601, 602, 603]
+
+
+def test_a_message_that_is_late_once_is_decoded_again(codecs: Codecs, monkeypatch: pytest.MonkeyPatch):
+    codec, ask, asked = Codec(uplink("return {data: {v: 1}};")), Process.ask, []
+
+    def away(self: Process, header: dict[str, Any], body: bytes = b"") -> Answer:
+        asked.append(header.get("count"))
+        return Answer({"stuck": 2, "detail": f"{LATE} 20 ms"}, b"", 0) if asked[-1] == 5 else ask(self, header, body)
+
+    monkeypatch.setattr(Process, "ask", away)
+    found = codecs.decode(
+        codec, Payloads(pa.array([b""] * 5, pa.large_binary()), np.zeros(5, np.int64), np.zeros(5, np.int64))
+    )
+    assert found.message.tolist() == [0, 1, 2, 3, 4]
+    assert asked == [None, 5, 2, 1, 2]
 
 
 def test_a_codec_that_is_stopped_again_and_again_is_given_up(codecs: Codecs, monkeypatch: pytest.MonkeyPatch):

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from apache_beam.internal import pickler
 
-from telebeam.io.devices.fleet import FleetFiles, OpenFleet
+from telebeam.io.devices import fleet as module
+from telebeam.io.devices.fleet import MOST_OPEN, FleetFiles, OpenFleet, close_fleets
 from telebeam.transforms.devices.decoded import Payloads
 from telebeam.transforms.devices.spec import DevicesSpec
 from telebeam.transforms.errors import ConfigurationError
 
 CODEC = "function decodeUplink(input) { return {data: {level: input.bytes[0]}}; }"
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """No process is left behind."""
+    yield
+    close_fleets()
 
 
 def spec(folder: Path, **types: dict[str, str]) -> DevicesSpec:
@@ -35,9 +44,11 @@ def locations(fleet: FleetFiles) -> list[str]:
 
 def test_a_worker_that_is_sent_the_fleet_has_codecs_and_schemas(tmp_path: Path):
     types = {"tank": {"codec": str(tmp_path / "tank.js"), "schema": str(tmp_path / "tank.json")}}
-    sent = pickle.dumps(FleetFiles(spec(tmp_path, **types, tracker={"codec": "cayenne_lpp"}), "run-1", refreshes=False))
+    sent = pickler.dumps(
+        FleetFiles(spec(tmp_path, **types, tracker={"codec": "cayenne_lpp"}), "run-1", refreshes=False)
+    )
     assert len(sent) < 2_000
-    fleet = pickle.loads(sent)()
+    fleet = pickler.loads(sent)()
     message = Payloads(pa.array([b"\x07"], pa.large_binary()), np.zeros(1, np.int64), np.zeros(1, np.int64))
     assert fleet.codecs["tank"](message).value.tolist() == [7.0]
     assert fleet.codecs["tracker"](message).refused[0].reason == "malformed"
@@ -58,6 +69,15 @@ def test_a_stream_sees_a_changed_registry_and_an_archive_is_read_by_one(tmp_path
     new.write_text("- {device_id: tank-1, device_type: tank, location: roof of the hall}\n")
     os.replace(new, tmp_path / "devices.yaml")
     assert locations(fleet) == (["roof of the hall"] if refreshes else ["yard"])
+
+
+def test_a_process_that_runs_many_jobs_keeps_few_of_them_open_and_all_go_on(tmp_path: Path):
+    devices = spec(tmp_path, tank={"codec": str(tmp_path / "tank.js")})
+    fleets = [FleetFiles(devices, f"many-{number}", refreshes=False) for number in range(2 * MOST_OPEN)]
+    message = Payloads(pa.array([b"\x07"], pa.large_binary()), np.zeros(1, np.int64), np.zeros(1, np.int64))
+    for fleet in (*fleets, fleets[0]):
+        assert fleet().codecs["tank"](message).value.tolist() == [7.0]
+        assert len(module._OPEN) <= MOST_OPEN
 
 
 def test_another_run_reads_the_files_again(tmp_path: Path):

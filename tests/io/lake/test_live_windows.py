@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from telebeam.io import storage
 from telebeam.io.lake import Lake
@@ -338,6 +339,25 @@ def test_a_damaged_readings_file_is_named(lake: LakeSpec):
     file.write_bytes(file.read_bytes()[:-9])
     with pytest.raises(SourceError, match=file.name):
         live(lake).settle(heard(feed.notice()), influx=False)
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_what_was_read_before_a_file_failed_is_counted_once(lake: LakeSpec, is_open: bool):
+    feed = Partition(lake)
+    for unit in range(4):
+        feed.file(at(*[(unit * 25 + n) / 110 for n in range(25)]))
+    files = sorted(Path(lake.path, "readings").rglob("*.parquet"))
+    whole = files[-1].read_bytes()
+    files[-1].write_bytes(whole[:-9])
+    work = live(lake, piece_rows=20)
+    if is_open:  # nobody has to know of it before the window closes
+        assert work.settle(heard(feed.notice()), influx=False).rows == 0
+    else:
+        with pytest.raises(SourceError, match=files[-1].name):
+            work.settle(heard(replace(feed.notice(), clock=MIDNIGHT + MINUTE)), influx=False)
+    files[-1].write_bytes(whole)
+    work.settle(heard(feed.finish()), influx=False)
+    assert told(lake) == [("boiler-1", 100, 0)]
 
 
 def test_a_name_that_tells_of_other_seconds_than_the_file_is_an_error(lake: LakeSpec):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import shutil
 import tempfile
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from apache_beam.internal import pickler
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -217,4 +217,4 @@ def test_the_registry_is_no_part_of_what_a_past_is_of(tmp_path: Path):
     one, other = order_of(tmp_path, None), order_of(tmp_path, moving(MIDNIGHT))
     assert one == other
     assert one.fingerprint == other.fingerprint
-    assert pickle.loads(pickle.dumps(one)).fleet_of is None
+    assert pickler.loads(pickler.dumps(one)).fleet_of is None
