@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import apache_beam as beam
+import grpc
 import pyarrow as pa
 
 from telebeam.io import storage
@@ -15,6 +16,7 @@ from telebeam.pipelines.graph import Run, build
 from telebeam.pipelines.preflight import check_lake
 from telebeam.pipelines.progress import Progress
 from telebeam.pipelines.runners import RunnerChoice, pipeline_options
+from telebeam.pipelines.runtimes.engines import hold_that_it_answers
 from telebeam.pipelines.spec import PipelineSpec
 from telebeam.transforms import errors
 from telebeam.transforms.errors import BalanceError, JobError, TelebeamError
@@ -110,6 +112,7 @@ def run_batch(spec: PipelineSpec, run: Run, choice: RunnerChoice, *, quiet: bool
 
 def _counts(spec: PipelineSpec, run: Run, choice: RunnerChoice) -> dict[str, int]:
     """What a job counted by its end."""
+    hold_that_it_answers(choice)
     try:
         pipeline = beam.Pipeline(options=pipeline_options(choice))
         build(pipeline, spec, run)
@@ -134,5 +137,6 @@ def readable(error: BaseException) -> TelebeamError:
         message, _, hint = _STEP.sub("", text).strip().partition("\n  hint: ")
         where = f" (in the step {step[1]})" if step else ""
         return getattr(errors, kind, JobError)(message + where, hint)
-    last = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+    text = error.details() if isinstance(error, grpc.Call) else str(error)  # the other is a block of lines
+    last = text.strip().splitlines()[-1] if text and text.strip() else type(error).__name__
     return JobError(f"the job failed: {last}", "run again with --traceback for the whole of it")

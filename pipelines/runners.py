@@ -34,6 +34,10 @@ _OURS = {"runner": "--runner NAME", "streaming": "--mode"}
 PRISM_SERVER, EMBEDDED_FLINK = "prism", "flink"
 """Engines that a streaming job starts for itself."""
 
+_PATIENCE = "--job_server_timeout=315360000"
+"""Ten years in seconds.  Left alone, Beam ends a job on a portable runner after 300: it watches the job's state by a
+request that has the time limit of all its requests to the job server."""
+
 _QUICK_START = "--experiments=disable_logging_submission_environment"
 """Beam asks pip for a list of all that is installed, to be logged: two seconds for a worker that is this process."""
 
@@ -187,7 +191,8 @@ def is_dataflow(choice: RunnerChoice) -> bool:
 
 def pipeline_options(choice: RunnerChoice) -> PipelineOptions:
     """Beam's options for a runner that was chosen."""
-    return PipelineOptions([f"--runner={choice.beam_runner}", *choice.options])
+    patience = flink_options.unless_given([_PATIENCE], choice.options)
+    return PipelineOptions([f"--runner={choice.beam_runner}", *patience, *choice.options])
 
 
 class _Parser(_BeamArgumentParser):

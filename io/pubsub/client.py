@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-import grpc  # type: ignore[import-untyped]
+import grpc
 from google.api_core import exceptions
 from google.api_core.client_options import ClientOptions
 from google.auth.exceptions import GoogleAuthError, RefreshError

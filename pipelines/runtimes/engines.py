@@ -8,11 +8,36 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import grpc
+
 from telebeam.pipelines.runners import EMBEDDED_FLINK, PRISM_SERVER, RunnerChoice, is_flink
 from telebeam.pipelines.runtimes import flink_options
 from telebeam.pipelines.runtimes.flink import running_flink
 from telebeam.pipelines.runtimes.prism_server import running_prism
 from telebeam.pipelines.runtimes.workers import process_options, worker_boot
+from telebeam.transforms.errors import JobError
+
+ANSWER_SECONDS = 10.0
+"""How long a job server may take to answer; Beam would wait as long as it waits for a job."""
+
+
+def hold_that_it_answers(choice: RunnerChoice) -> None:
+    """Looks whether the job server that a choice names is there; does nothing for one that names none.
+
+    Raises:
+        JobError: It does not answer.
+    """
+    address = flink_options.value_of(choice.options, "job_endpoint")
+    if address in ("", "embed"):  # by the latter Beam starts one in this process
+        return
+    with grpc.insecure_channel(address) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=ANSWER_SECONDS)
+        except grpc.FutureTimeoutError as error:
+            raise JobError(
+                f"no job server answers at {address}; tried for {ANSWER_SECONDS:.0f} s",
+                "see that it runs and that --job_endpoint names its address, host:port",
+            ) from error
 
 
 @contextmanager
@@ -26,6 +51,7 @@ def engine(choice: RunnerChoice, readers: int = 1) -> Iterator[RunnerChoice]:
     Raises:
         TelebeamError: It can't be had, or does not start.
     """
+    hold_that_it_answers(choice)
     with ExitStack() as stack:
         ours: tuple[str, ...] = ()
         if choice.engine == PRISM_SERVER:

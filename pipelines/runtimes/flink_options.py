@@ -70,6 +70,12 @@ def given(options: Iterable[str], name: str) -> bool:
     return any(text.split("=")[0] == f"--{name}" for text in options)
 
 
+def value_of(options: Iterable[str], name: str) -> str:
+    """What an option is set to, the last time that it is given; the empty text where it is not."""
+    found = [text.partition("=")[2] for text in options if text.split("=")[0] == f"--{name}"]
+    return found[-1] if found else ""
+
+
 def unless_given(ours: Iterable[str], options: Sequence[str]) -> tuple[str, ...]:
     """Our options without those that the user has given."""
     return tuple(option for option in ours if not given(options, option.split("=")[0].removeprefix("--")))
