@@ -18,7 +18,7 @@ MEGABYTE = 1_000_000
 
 @dataclass
 class Filed:
-    """A file that appeared: when it was first seen (seconds since 1970) and how many rows it has."""
+    """A file that appeared: when its name did (seconds since 1970) and how many rows it has."""
 
     path: Path
     seen: float
@@ -71,12 +71,21 @@ class LakeWatch:
         for folder in self._folders:
             if folder.is_dir():
                 for path in _parquet_below(folder):
-                    self.seen.setdefault(path, time.time())
+                    if path not in self.seen:
+                        self.seen[path] = _appeared(path)
 
     def files(self) -> list[Filed]:
         """What appeared and is still there, in the order of its appearance."""
         there = [(seen, path) for path, seen in self.seen.items() if path.exists()]
         return [Filed(path, seen, pq.read_metadata(path).num_rows) for seen, path in sorted(there)]
+
+
+def _appeared(path: Path) -> float:
+    """When a file got the name that it has: renaming sets the time of the last change of its inode."""
+    try:
+        return min(path.stat().st_ctime, time.time())
+    except FileNotFoundError:
+        return time.time()
 
 
 def _parquet_below(folder: Path) -> list[Path]:

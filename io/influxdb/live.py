@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -37,6 +38,10 @@ TIMEOUT = timedelta(seconds=5)
 CLOSE_SECONDS = 2.0
 MAX_LOST_TICKETS = 10_000
 BEHIND_LOG_SECONDS = 60.0
+GIVE_WAY_SECONDS = 1.0
+"""How long readings wait at most for what is few and was waited for, such as the windows that have just closed."""
+GIVE_WAY_EVERY = 10.0
+"""Seconds between two times: who has many windows to send takes turns with the readings."""
 
 _NEEDED = [*SERIES, "timestamp", "value", "quality_score"]
 
@@ -93,6 +98,7 @@ class LivePoints:
         self._behind = False
         self._behind_said = -BEHIND_LOG_SECONDS
         self._closed = False
+        self._held_until = self._gave_way = -GIVE_WAY_EVERY
         self._thread = threading.Thread(target=self._run, name="telebeam-influxdb-live", daemon=True)
         self._thread.start()
 
@@ -144,6 +150,19 @@ class LivePoints:
         with self._changed:
             return self._is_lost(ticket)
 
+    def give_way(self) -> None:
+        """Lets something else have the server to itself, from the next request on, until :meth:`go_on` or a second."""
+        now = self._clock()
+        with self._changed:
+            if now - self._gave_way >= GIVE_WAY_EVERY:
+                self._gave_way, self._held_until = now, now + GIVE_WAY_SECONDS
+
+    def go_on(self) -> None:
+        """Sends again."""
+        with self._changed:
+            self._held_until = self._clock()
+            self._changed.notify_all()
+
     def close(self) -> None:
         """Ends the thread, within two seconds; what was not sent is lost.  A second time does nothing."""
         with self._changed:
@@ -186,6 +205,8 @@ class LivePoints:
         """Waits for something to send; gives as much of it as a request holds, nothing once it is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closed)
+            while not self._closed and (left := self._held_until - self._clock()) > 0:
+                self._changed.wait(left)
             offers: list[_Offer] = []
             points = 0
             while self._queue and not self._closed:
@@ -263,9 +284,28 @@ def _close_shared() -> None:
 
 def points_waiting(spec: InfluxSpec) -> int:
     """How many points the sender that all readers of this process share has yet to store."""
+    shared = _shared(spec)
+    return 0 if shared is None else shared.waiting
+
+
+@contextmanager
+def before_readings(spec: InfluxSpec) -> Iterator[None]:
+    """What is sent within it has the server to itself, for a second: this process's readings wait for so long."""
+    shared = _shared(spec)
+    if shared is None:
+        yield
+        return
+    shared.give_way()
+    try:
+        yield
+    finally:
+        shared.go_on()
+
+
+def _shared(spec: InfluxSpec) -> LivePoints | None:
     with _LOCK:
         shared = _SHARED.get(spec.model_dump_json())
-    return 0 if shared is None or shared.closed else shared.waiting
+    return None if shared is None or shared.closed else shared
 
 
 def live_points(spec: InfluxSpec) -> LivePoints:

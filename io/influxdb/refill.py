@@ -32,7 +32,7 @@ from telebeam.transforms.schema import AGGREGATES, ALERTS, DATASETS, SCORES, in_
 
 _LOG = logging.getLogger(__name__)
 
-PIECE_ROWS: dict[Dataset, int] = {"readings": 20_000, "windows": 5_000, "scores": 20_000, "alerts": 5_000}
+PIECE_ROWS: dict[Dataset, int] = {"readings": 20_000, "windows": 2_000, "scores": 20_000, "alerts": 5_000}
 """Rows that are sent, and where the server refuses some, rejected, together: half a second's work at most.
 
 Names of rejects' files hold where a piece begins, so these numbers are not settings.

@@ -30,8 +30,8 @@ POLL_BYTES = 8 * 1024 * 1024
 """About so much a poll, of large messages: beyond the processor's cache each further step costs more."""
 FEWEST_MESSAGES = 10
 """Even the largest messages come so many a poll."""
-LINGER_SECONDS = 0.02
-"""How long a poll goes on after its first message; it bounds the polls of a slow stream to fifty a second."""
+LINGER_SECONDS = 0.05
+"""How long a poll goes on after its first message; it bounds the polls of a slow stream to twenty a second."""
 DISCOVERY_SECONDS = 10.0
 """How often new partitions and the ends of idle ones are looked for."""
 RENEW_SECONDS = 15.0

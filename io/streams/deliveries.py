@@ -12,6 +12,7 @@ import time
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
@@ -22,7 +23,7 @@ import msgspec
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 from telebeam.io import storage
-from telebeam.io.influxdb.live import points_waiting
+from telebeam.io.influxdb.live import before_readings, points_waiting
 from telebeam.io.influxdb.refill import STOP_SECONDS, Refill, Stop
 from telebeam.io.influxdb.spec import Dataset, InfluxSpec
 from telebeam.io.lake.spec import LakeSpec
@@ -168,7 +169,9 @@ class Deliveries:
                     break
                 gives_way = partial(self._gives_way, due, blocked, stop)
                 try:
-                    if not all(self._refill.send(path, due.dataset, stop, gives_way) for path in due.paths):
+                    with nullcontext() if due.dataset in _MANY else before_readings(self._spec):
+                        done = all(self._refill.send(path, due.dataset, stop, gives_way) for path in due.paths)
+                    if not done:
                         if self._is_second(due, blocked):
                             continue
                         break

@@ -19,7 +19,7 @@ CHECK_ROWS = 50_000
 """Records that are checked together: beyond it a batch costs no less a record."""
 CHECK_BYTES = 16 * 1024 * 1024
 """The same of large messages, which hold many readings or one that is refused."""
-GATHER_SECONDS = 0.1
+GATHER_SECONDS = 0.05
 """How long records wait for others: a reading is in InfluxDB within a few of these."""
 GATHER_SECONDS_BEHIND = 1.0
 """The same where the broker has more than can be checked together: who is late already gains by fewer batches."""

@@ -194,7 +194,8 @@ class Reader:
         while True:
             if not feed.finished():
                 self._poll(feed)
-            if not self._waiting and self._is_time(feed, began, windows):
+            if self._is_time(feed, began, windows):
+                self._take()
                 return feed.finished() or self._is_draining()
             if self._monotonic() - looked >= IDLE_SECONDS:
                 looked = self._monotonic()
