@@ -18,6 +18,7 @@ from pathlib import Path
 
 from benchmarks.report import Row, machine, table
 from benchmarks.streaming.live import latency, memory
+from benchmarks.streaming.others import others
 from benchmarks.streaming.servers import running_servers
 from benchmarks.streaming.throughput import Throughput, hundred_readings, one_reading
 from telebeam.transforms.errors import TelebeamError
@@ -43,6 +44,11 @@ def _one_reading(wanted: Wanted) -> list[Row]:
         return one_reading(Throughput(servers, wanted.telebeam, wanted.folder, wanted.repeats), wanted.messages)
 
 
+def _others(wanted: Wanted) -> list[Row]:
+    with running_servers() as servers:
+        return others(Throughput(servers, wanted.telebeam, wanted.folder, wanted.repeats), wanted.messages)
+
+
 def _hundred_readings(wanted: Wanted) -> list[Row]:
     with running_servers() as servers:
         return hundred_readings(Throughput(servers, wanted.telebeam, wanted.folder, wanted.repeats), wanted.messages)
@@ -60,6 +66,7 @@ def _memory(wanted: Wanted) -> list[Row]:
 
 GROUPS: dict[str, tuple[str, Callable[[Wanted], list[Row]]]] = {
     "one-reading": ("one reading a message, against a bare consumer and per-element Beam", _one_reading),
+    "others": ("the same against Quix Streams, Bytewax and Pathway", _others),
     "hundred-readings": ("a hundred readings a message", _hundred_readings),
     "latency": ("from an event to its file, its point and its window", _latency),
     "memory": ("what the job holds over some minutes", _memory),

@@ -101,7 +101,7 @@ class Throughput:
 
     def textbook(self, topic: Topic) -> Rate:
         """Per-element Beam on Prism."""
-        output = self._next_folder() / "textbook"
+        output = self.next_folder() / "textbook"
         said = self._peer("textbook_beam.py", topic, "--output", output, "--prism_location", prism_binary())
         return Rate(said["after_first"] / said["seconds"], said)
 
@@ -117,7 +117,7 @@ class Throughput:
             "bootstrap_servers": self._servers.bootstrap_servers, "topics": [topic.name], "start": "earliest",
             "until": "end", "readers": READERS,
         }  # fmt: skip
-        job = StreamJob(self._telebeam, self._next_folder(), kafka)
+        job = StreamJob(self._telebeam, self.next_folder(), kafka)
         watch = LakeWatch(job.lake, ("readings", "windows"))
         begun = time.time()
         with job.running() as process:
@@ -126,7 +126,13 @@ class Throughput:
                 job.wait(process, JOB_SECONDS)
         return _rate_of_job(job, topic, watch.files(), begun, memory)
 
-    def _next_folder(self) -> Path:
+    @property
+    def bootstrap_servers(self) -> str:
+        """The broker's address."""
+        return self._servers.bootstrap_servers
+
+    def next_folder(self) -> Path:
+        """A new folder for a run."""
         self._runs += 1
         folder = self._folder / f"run-{self._runs}"
         folder.mkdir()
@@ -177,8 +183,8 @@ def one_reading(bench: Throughput, readings: int) -> list[Row]:
         textbook=lambda: bench.textbook(some),
     )
     return [
-        _against("one reading a message: against a bare consumer with orjson", rates, "limit", Target(0.3, 0.6)),
-        _against("the same against per-element Beam on Prism", rates, "textbook", Target(10, 25)),
+        against("one reading a message: against a bare consumer with orjson", rates, "limit", Target(0.3, 0.6)),
+        against("the same against per-element Beam on Prism", rates, "textbook", Target(10, 25)),
         _start("start of the streaming job", rates["telebeam"]),
     ]
 
@@ -191,10 +197,11 @@ def hundred_readings(bench: Throughput, readings: int) -> list[Row]:
     per_second = Row(
         "100 readings a message", rate.per_second / 1e3, "k/s", Target(500, 1000), "readings/s", rate.details
     )
-    return [per_second, _against("the same against the bare consumer", rates, "limit")]
+    return [per_second, against("the same against the bare consumer", rates, "limit")]
 
 
-def _against(name: str, rates: dict[str, Rate], peer: str, target: Target | None = None) -> Row:
+def against(name: str, rates: dict[str, Rate], peer: str, target: Target | None = None) -> Row:
+    """How many times a peer's rate ours is."""
     ours, other = rates["telebeam"], rates[peer]
     note = f"{ours.per_second / 1e3:.0f} k/s and {other.per_second / 1e3:.0f} k/s"
     details = {"telebeam": ours.details, peer: other.details}

@@ -23,7 +23,7 @@ from telebeam.io.streams.gathering import CHECK_ROWS, Gathered, Waiting, gathere
 from telebeam.io.streams.immediate import Immediate, immediate_alerts
 from telebeam.io.streams.job import StreamJob, is_draining
 from telebeam.io.streams.journal import journals
-from telebeam.io.streams.memory import keep_memory
+from telebeam.io.streams.memory import LEFTOVERS, keep_memory
 from telebeam.io.streams.notices import NEVER, Notice
 from telebeam.io.streams.seen import SeenIds
 from telebeam.transforms.batches import rows_of
@@ -130,6 +130,7 @@ class Reader:
             partition: files.journal.next for partition, files in self._files.items() if files.journal is not None
         }
         feed.commit(positions)
+        LEFTOVERS.release()
         self._look_behind(wait=ended)
         in_hand = {(sent.partition, sent.end) for sent in self._sent}
         notices = tuple(

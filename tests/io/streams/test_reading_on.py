@@ -19,7 +19,6 @@ from telebeam.io.streams.feed import Partition, Polled
 from telebeam.io.streams.gathering import CHECK_ROWS, GATHER_SECONDS, GATHER_SECONDS_BEHIND, Waiting
 from telebeam.io.streams.job import StreamJob, drain
 from telebeam.io.streams.journal import journals
-from telebeam.io.streams.memory import keep_memory
 from telebeam.io.streams.reader import Reader
 from telebeam.io.streams.seen import SeenIds
 from telebeam.io.streams.spec import TimeSpec
@@ -213,8 +212,3 @@ def test_records_wait_for_others_no_longer_than_they_gain_by_it(behind: int, pat
     assert waiting.are_enough(10.0 + 1.1 * patience, behind)
     assert len(waiting.take()) == 1
     assert not waiting
-
-
-def test_memory_is_kept_or_left_as_it_is():
-    assert keep_memory() in (True, False)
-    assert keep_memory() == keep_memory()
