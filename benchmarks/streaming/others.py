@@ -16,8 +16,8 @@ from telebeam.pipelines.runtimes.installs import installed
 from telebeam.transforms.errors import JobError
 
 REQUIREMENTS = PEERS / "requirements.txt"
-MESSAGES = 400_000
-"""What they get: rates are compared, and all that we get would take them minutes."""
+MESSAGES, A_SECOND = 400_000, 4_000
+"""What they get: rates are compared, and all that we get would take them minutes.  100 s of events: a window closes."""
 
 
 def peers_python() -> Path:
@@ -86,8 +86,8 @@ class Others:
 def others(bench: Throughput, readings: int) -> list[Row]:
     """One reading a message, against what users would take instead."""
     full = bench.topic("others", readings)
-    some = bench.topic("others-some", min(MESSAGES, readings))
-    part = bench.topic("others-part", min(MESSAGES, readings) // 4)
+    some = bench.topic("others-some", min(MESSAGES, readings), a_second=A_SECOND)
+    part = bench.topic("others-part", min(MESSAGES, readings) // 4, a_second=A_SECOND)
     peers = Others(bench)
     rates = bench.in_turns(
         telebeam=lambda: bench.telebeam(full),

@@ -70,12 +70,12 @@ class Throughput:
         self._repeats = repeats
         self._runs = 0
 
-    def topic(self, name: str, readings: int, per_message: int = 1) -> Topic:
-        """Makes and fills a topic whose last event was just now."""
+    def topic(self, name: str, readings: int, per_message: int = 1, a_second: int = EVENTS_PER_SECOND) -> Topic:
+        """Makes and fills a topic whose last event was just now; so many events had come a second."""
         fleet = Fleet(readings=per_message)
         self._servers.kafka.create_topic(name, PARTITIONS)
         begun = time.monotonic()
-        filled = fill(self._servers.bootstrap_servers, name, fleet.backlog(readings, EVENTS_PER_SECOND, now_ms()))
+        filled = fill(self._servers.bootstrap_servers, name, fleet.backlog(readings, a_second, now_ms()))
         seconds = time.monotonic() - begun
         print(
             f"  {name}: {filled.messages:,} messages, {filled.bytes / 1e6:.0f} MB in {seconds:.0f} s", file=sys.stderr

@@ -15,6 +15,8 @@ from quixstreams import Application
 from windowed import NOTHING, WINDOW_SECONDS, Meter, Reading, Sums, added, in_range, line, moment, options
 
 Window = dict[str, Any]
+IDLE_SECONDS = 10.0
+"""It does not end with the topic by itself, but when it has had nothing for so long; that does not count."""
 
 
 def main() -> int:
@@ -50,7 +52,7 @@ def main() -> int:
 
         windows = app.dataframe(topic).filter(counted).tumbling_window(WINDOW_SECONDS * 1000, grace_ms=10_000)
         windows.reduce(and_of, of).final().update(write, metadata=True)
-        app.run(count=wanted.messages)
+        app.run(timeout=IDLE_SECONDS)
     meter.say()
     return 0
 
