@@ -35,9 +35,7 @@ _CONSUMER = {
     "queued.min.messages": 1_000_000,
     "queued.max.messages.kbytes": QUEUED_KILOBYTES,
     "fetch.message.max.bytes": 4 << 20,
-    # A slow stream is asked for twenty times a second rather than for every message: less work for broker and client.
-    "fetch.min.bytes": 65_536,
-    "fetch.wait.max.ms": 50,
+    "fetch.min.bytes": 1,
     "check.crcs": True,
 }
 _PRODUCER = {
