@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.process import run
 from benchmarks.report import Row, Target
+from benchmarks.streaming.messages import OUT_OF_RANGE_EVERY
 from benchmarks.streaming.throughput import PEERS, Rate, Throughput, Topic, against
 from telebeam.pipelines.runtimes.installs import installed
 from telebeam.transforms.errors import JobError
@@ -52,16 +53,23 @@ class Others:
         self._python = peers_python()
 
     def quix_streams(self, topic: Topic) -> Rate:
-        """One process; it has no other way of doing it."""
-        return self._rate(self._run("quix_streams.py", topic), topic)
+        """One process; it has no other way of doing it.  Windows that are open at the end stay so."""
+        said = self._run("quix_streams.py", topic)
+        if not said["aggregated"]:
+            raise JobError(f"Quix Streams closed no window of {topic.name}")
+        return self._rate(said, topic)
 
     def bytewax(self, topic: Topic) -> Rate:
         """One worker: several are threads that wait for each other."""
-        return self._rate(self._run("bytewax_flow.py", topic), topic)
+        said = self._run("bytewax_flow.py", topic)
+        _hold_all(said, topic)
+        return self._rate(said, topic)
 
     def pathway(self, topic: Topic, part: Topic) -> Rate:
         """By what a full topic takes longer than a part: nothing of it runs once a message that could count."""
         whole, some = self._run("pathway_flow.py", topic), self._run("pathway_flow.py", part)
+        _hold_all(whole, topic)
+        _hold_all(some, part)
         said = {"messages": topic.readings, "whole": whole, "part": some}
         return Rate((topic.readings - part.readings) / (whole["seconds"] - some["seconds"]), said)
 
@@ -73,14 +81,23 @@ class Others:
     def _run(self, program: str, topic: Topic) -> dict[str, Any]:
         output = self._bench.next_folder() / "output"
         where = ["--bootstrap-servers", self._bench.bootstrap_servers, "--topic", topic.name]
-        sizes = ["--output", str(output), "--messages", str(topic.readings)]
-        usage = run([self._python, PEERS / program, *where, *sizes], output.parent)
-        with (output / "windows.jsonl").open(encoding="utf-8") as windows:
-            lines = sum(1 for _ in windows)
-        if not lines:
-            raise JobError(f"{program} wrote no window")
+        usage = run([self._python, PEERS / program, *where, "--output", output], output.parent)
         said: dict[str, Any] = json.loads(usage.output.splitlines()[-1])
-        return {**said, "windows": lines, "cpu_seconds": round(usage.cpu_seconds, 3)}
+        return {**said, "aggregated": _aggregated(output), "cpu_seconds": round(usage.cpu_seconds, 3)}
+
+
+def _aggregated(output: Path) -> int:
+    """How many readings the windows have that a peer wrote; Pathway says of each row whether it comes or goes."""
+    with (output / "windows.jsonl").open(encoding="utf-8") as lines:
+        windows = map(json.loads, lines)
+        return sum(window["count"] * window.get("diff", 1) for window in windows)
+
+
+def _hold_all(said: dict[str, Any], topic: Topic) -> None:
+    """Raises a JobError where the windows have fewer readings than the topic has good ones."""
+    good = topic.readings - topic.readings // OUT_OF_RANGE_EVERY - 1
+    if not good <= said["aggregated"] <= topic.readings:
+        raise JobError(f"windows of {topic.name} have {said['aggregated']} readings, expected {good} or more")
 
 
 def others(bench: Throughput, readings: int) -> list[Row]:

@@ -17,7 +17,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +28,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms.core import RestrictionProvider
 from apache_beam.transforms.window import FixedWindows, TimestampedValue
 from limit import CONSUMER, MESSAGES_A_POLL, spans
+from windowed import NOTHING, WINDOW_SECONDS, Reading, Sums, added, in_range, merged, moment
 
-WINDOW_SECONDS = 60
-LIMITS = {"temperature": (-50, 100), "humidity": (0, 100), "pressure": (800, 1200), "voltage": (0, 50)}
-
-Reading = dict[str, Any]
 Part = tuple[int, int, int]
 """A partition's number, its first offset and the one behind its last."""
 Series = tuple[str, str]
-Sums = tuple[int, float, float, float]
 
 
 class Offsets(RestrictionProvider):
@@ -89,13 +85,8 @@ def parsed(payload: bytes) -> Reading:
     return reading
 
 
-def in_range(reading: Reading) -> bool:
-    low, high = LIMITS[reading["sensor_type"]]
-    return bool(low <= reading["value"] <= high)
-
-
 def at_its_time(reading: Reading) -> TimestampedValue:
-    return TimestampedValue(reading, datetime.fromisoformat(reading["timestamp"]).timestamp())
+    return TimestampedValue(reading, moment(reading).timestamp())
 
 
 def by_series(reading: Reading) -> tuple[Series, float]:
@@ -106,15 +97,13 @@ class Aggregates(beam.CombineFn):
     """Count, mean, minimum and maximum."""
 
     def create_accumulator(self) -> Sums:
-        return 0, 0.0, float("inf"), float("-inf")
+        return NOTHING
 
     def add_input(self, sums: Sums, value: float) -> Sums:
-        count, total, low, high = sums
-        return count + 1, total + value, min(low, value), max(high, value)
+        return added(sums, value)
 
     def merge_accumulators(self, several: Iterable[Sums]) -> Sums:
-        counts, totals, lows, highs = zip(*several, strict=True)
-        return sum(counts), sum(totals), min(lows), max(highs)
+        return reduce(merged, several)
 
     def extract_output(self, sums: Sums) -> dict[str, float]:
         count, total, low, high = sums

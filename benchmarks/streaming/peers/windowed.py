@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ class Meter:
 
     messages: int = 0
     begun: float = 0.0
-    ended: float = field(default=0.0)
+    ended: float = 0.0
 
     def count(self) -> None:
         """One more."""
@@ -78,7 +78,6 @@ def options() -> argparse.Namespace:
     parser.add_argument("--bootstrap-servers", required=True)
     parser.add_argument("--topic", required=True)
     parser.add_argument("--output", required=True, type=Path)
-    parser.add_argument("--messages", required=True, type=int, help="how many the topic holds")
     found = parser.parse_args()
     found.output.mkdir(parents=True)
     return found
