@@ -53,7 +53,8 @@ def _look_like_arrays(payloads: pa.LargeBinaryArray, spec: ParseSpec) -> np.ndar
 
 def _meetings(data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where objects seem to meet, as ``},{`` or ``}, {``: behind the one's last byte, and at the other's first."""
-    closing = np.flatnonzero((data[:-3] == ord("}")) & (data[1:-2] == ord(",")))
+    closing = np.flatnonzero(data[:-3] == ord("}"))
+    closing = closing[data[closing + 1] == ord(",")]
     opening = closing + 2
     opening += data[opening] == ord(" ")
     meets = data[opening] == ord("{")

@@ -68,7 +68,7 @@ _COMPRESSED = (0x1F, 0x28)
 
 
 def _json(messages: Messages) -> Iterator[Found]:
-    yield json_groups(messages.payloads, messages.spec)
+    yield json_groups(messages.payloads, messages.spec, messages.known.json)
 
 
 def _unknown(messages: Messages) -> Iterator[Found]:
@@ -162,7 +162,7 @@ def read_records(batch: pa.RecordBatch, spec: ParseSpec, known: Known, fleet: Fl
     declared = _declared(batch, messages)
     first = _first_bytes(messages.payloads)
     if not np.isin(first, _COMPRESSED).any() and _all_json(first, declared, messages):
-        yield json_groups(messages.payloads, spec)
+        yield json_groups(messages.payloads, spec, known.json)
         return
     yield from _by_format(messages, declared)
 
@@ -251,7 +251,7 @@ def _by_format(messages: Messages, declared: _Declared) -> Iterator[Found]:
             for found in FORMATS[name](inside if len(rows) == len(inside) else inside.take(rows)):
                 yield _of_rows(_as_delivered(found, rows, messages, content.packed), small[rows])
     if not len(messages) and not large.any():
-        yield json_groups(messages.payloads, spec)
+        yield json_groups(messages.payloads, spec, messages.known.json)
 
 
 def _choose(messages: Messages, declared: _Declared) -> Choice:

@@ -13,6 +13,7 @@ from telebeam.transforms.batches import constant
 from telebeam.transforms.devices.fleet import Fleet
 from telebeam.transforms.parsing.assemble import Columns
 from telebeam.transforms.parsing.births import Births
+from telebeam.transforms.parsing.learned import Learned
 from telebeam.transforms.parsing.nodes import Group
 from telebeam.transforms.parsing.records import Records, RefusedRecord
 from telebeam.transforms.parsing.spec import ParseSpec
@@ -30,10 +31,12 @@ class Known:
     Args:
         schema_of: A registry's schemas by their ids; None where no registry is declared.
         births: What the edge nodes of Sparkplug have said of themselves; is added to.
+        json: How records were written; is added to.
     """
 
     schema_of: SchemaOf | None = None
     births: Births = field(default_factory=Births)
+    json: Learned = field(default_factory=Learned)
 
 
 @dataclass(frozen=True)

@@ -9,32 +9,34 @@ import pyarrow as pa
 
 from telebeam.transforms.parsing.arrays import cut_arrays
 from telebeam.transforms.parsing.found import Found
-from telebeam.transforms.parsing.matching import Matcher, TemplateGroup
+from telebeam.transforms.parsing.layouts import Tables, layouts_of
+from telebeam.transforms.parsing.learned import Learned
+from telebeam.transforms.parsing.matching import Matcher, TemplateGroup, joined, spread
 from telebeam.transforms.parsing.nodes import Group
 from telebeam.transforms.parsing.records import Records, RefusedRecord, check_json, split_payloads
 from telebeam.transforms.parsing.singly import group_singly
 from telebeam.transforms.parsing.spec import ParseSpec
 from telebeam.transforms.parsing.templates import Template, learn
 
-_MAX_TEMPLATES = 64
-"""Templates a batch, at most two an outline; what matches none of so many is read singly."""
-
-
 _SLICE_ROWS = 16_384
 """Rows that are matched together: the records are read once for each of their members, and these stay in the cache."""
+_SAMPLE_ROWS = 128
+"""Rows from which layouts are learned."""
 
 
-def json_groups(payloads: pa.LargeBinaryArray, spec: ParseSpec) -> Found:
+def json_groups(payloads: pa.LargeBinaryArray, spec: ParseSpec, learned: Learned | None = None) -> Found:
     """The records, by outline: by template where one matches, the others singly; and those that are refused.
 
     Args:
         payloads: large_binary[n] without nulls.
         spec: Its limits and its mapped fields.
+        learned: What batches before have shown of their writers; what this one shows is added to it.
     """
-    templates: list[Template] = []
+    known = learned or Learned()
+    known.make_room()
     pieces = cut_arrays(payloads, spec)
     unproven = np.ones(len(pieces), bool)
-    guessed = list(_by_template(pieces, unproven, templates, spec))
+    guessed = list(_by_template(pieces, unproven, known, spec))
     rest = np.ones(len(payloads), bool)
     rest[pieces.envelopes] = False
     rest[pieces.envelopes[unproven]] = True
@@ -46,38 +48,56 @@ def json_groups(payloads: pa.LargeBinaryArray, spec: ParseSpec) -> Found:
     refused = [(len(pieces) + row, why) for row, why in refused]
     unmatched = np.arange(len(records)) >= len(pieces)
     unmatched[[row for row, _ in refused]] = False
-    groups += _by_template(records, unmatched, templates, spec)
+    groups += _by_template(records, unmatched, known, spec)
     singles, failed = _singly(records, np.flatnonzero(unmatched), spec)
     return Found(records, [*(group for group in groups if len(group.rows)), *singles], refused + failed)
 
 
-def _by_template(
-    records: Records, unmatched: np.ndarray, templates: list[Template], spec: ParseSpec
-) -> Iterator[TemplateGroup]:
+def _by_template(records: Records, unmatched: np.ndarray, known: Learned, spec: ParseSpec) -> Iterator[TemplateGroup]:
     """Groups of those records that are unmatched yet, which some of them are then no longer."""
     # By slices, because the places of all quotes take more room than the records themselves.
     for first in range(0, len(records), _SLICE_ROWS):
         rows = slice(first, first + _SLICE_ROWS)
-        if not unmatched[rows].any():
-            continue
-        matcher = Matcher(records.payloads[rows], first)
-        matcher.open &= unmatched[rows]
-        for group in _match_slice(matcher, templates, spec):
+        for group in _match_slice(records.payloads[rows], unmatched[rows], known, spec):
+            known.use(group.template)
+            group.rows += first
             unmatched[group.rows] = False
             yield group
 
 
-def _match_slice(matcher: Matcher, templates: list[Template], spec: ParseSpec) -> Iterator[TemplateGroup]:
+def _match_slice(
+    payloads: pa.LargeBinaryArray, unmatched: np.ndarray, known: Learned, spec: ParseSpec
+) -> Iterator[TemplateGroup]:
+    """Groups by layouts, and of what has none of the known ones."""
+    tables = Tables(payloads, unmatched)
+    tables.match(known.layouts)
+    rest = np.flatnonzero(tables.open)
+    if len(rest) > _SAMPLE_ROWS:
+        sample = Matcher(payloads, rest[spread(_SAMPLE_ROWS, len(rest))])
+        tables.match(known.learn(layouts_of(_match_templates(sample, known, spec))))
+        rest = np.flatnonzero(tables.open)
+    groups = list(tables.groups())
+    if len(rest):
+        others = list(_match_templates(Matcher(payloads, rest), known, spec))
+        if len(rest) <= _SAMPLE_ROWS:
+            known.learn(layouts_of(others))
+        groups += others
+    for layout in tables.layouts:
+        known.use(layout)
+    yield from joined(groups)
+
+
+def _match_templates(matcher: Matcher, known: Learned, spec: ParseSpec) -> Iterator[TemplateGroup]:
     """Groups by the templates that are known, and by those of records that match none, which then are known too."""
-    for known in templates:
-        group = matcher.match(known)
+    for template in known.templates:
+        group = matcher.match(template)
         if group is not None:
             yield group
-    while len(templates) < _MAX_TEMPLATES and matcher.open.any():
+    while not known.full and matcher.open.any():
         learned = _learn(matcher, spec)
         groups = [group for group in map(matcher.match, learned) if group is not None]
         if groups:
-            templates += learned
+            known.templates += learned
             yield from groups
         else:
             matcher.give_up()

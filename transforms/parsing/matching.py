@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -20,6 +22,11 @@ _GOLDEN = 0.6180339887498949
 _QUOTE, _BACKSLASH, _SPACE = 34, 92, 32
 
 
+def spread(count: int, rows: int) -> Places:
+    """So many rows of all, or fewer, that have nothing to do with each other."""
+    return np.unique((np.arange(count) * _GOLDEN % 1 * rows).astype(np.int64))
+
+
 class TemplateGroup:
     """The records of a batch that match a template: see :class:`.nodes.Group`.
 
@@ -34,20 +41,19 @@ class TemplateGroup:
 
     def __init__(self, template: Template, rows: Places, data: pa.Buffer, places: list[Places]) -> None:
         self.outline = template.outline
-        self._template = template
-        self._literals = template.literals
+        self.template = template
         self.rows = rows
-        self._data = data
-        self._places = places
+        self.data = data
+        self.places = places
 
     def where(self, mask: npt.NDArray[np.bool_]) -> TemplateGroup:
         """Those of its records at which a mask is true."""
-        places = [place[mask] for place in self._places]
-        return TemplateGroup(self._template, self.rows[mask], self._data, places)
+        places = [place[mask] for place in self.places]
+        return TemplateGroup(self.template, self.rows[mask], self.data, places)
 
     def _span(self, span: Span, trim: int = 0) -> tuple[Places, Places]:
-        start = self._places[span.start[0]] + (span.start[1] + trim)
-        return start, self._places[span.end[0]] + (span.end[1] - trim)
+        start = self.places[span.start[0]] + (span.start[1] + trim)
+        return start, self.places[span.end[0]] + (span.end[1] - trim)
 
     def text(self, node: Node) -> pa.Array:
         """String members without their quotes."""
@@ -61,20 +67,37 @@ class TemplateGroup:
 
     def _texts(self, span: Span, trim: int) -> pa.Array:
         if span.start[0] == span.end[0]:
-            text = self._literals[span.start[0]][span.start[1] + trim : span.end[1] - trim]
+            text = self.template.literals[span.start[0]][span.start[1] + trim : span.end[1] - trim]
             return constant(text.decode(), len(self.rows))
-        return texts(self._data, *self._span(span, trim))
+        return texts(self.data, *self._span(span, trim))
 
     def doubles(self, node: Node) -> tuple[npt.NDArray[np.float64], None]:
         """Number members."""
-        return to_doubles(plain_texts(self._data, *self._span(node.place))), None
+        return to_doubles(plain_texts(self.data, *self._span(node.place))), None
 
     def times(self, node: Node, zone: str | None) -> Times:
         """String or number members as event times."""
         if node.kind == "number":
-            return epochs_from_text(plain_texts(self._data, *self._span(node.place)))
-        text = plain_texts(self._data, *self._span(node.place, 1))
+            return epochs_from_text(plain_texts(self.data, *self._span(node.place)))
+        text = plain_texts(self.data, *self._span(node.place, 1))
         return parse_timestamps(text, zone)
+
+
+def joined(groups: Iterable[TemplateGroup]) -> Iterator[TemplateGroup]:
+    """Groups of the same payloads, those of one template as one."""
+    found: dict[int, list[TemplateGroup]] = {}
+    for group in groups:
+        found.setdefault(id(group.template), []).append(group)
+    for several in found.values():
+        first = several[0]
+        if len(several) == 1:
+            yield first
+            continue
+        rows = np.concatenate([group.rows for group in several])
+        order = np.argsort(rows, kind="stable")
+        columns = zip(*(group.places for group in several), strict=True)
+        places = [np.concatenate(column)[order] for column in columns]
+        yield TemplateGroup(first.template, rows[order], first.data, places)
 
 
 class Matcher:
@@ -82,13 +105,18 @@ class Matcher:
 
     Args:
         payloads: large_binary[n].
-        first: The first one's row, from which the groups' rows count.
+        rows: Which of them are looked at; all unless given.
     """
 
-    def __init__(self, payloads: pa.LargeBinaryArray, first: int = 0) -> None:
+    def __init__(self, payloads: pa.LargeBinaryArray, rows: Places | None = None) -> None:
+        self._rows = np.arange(len(payloads)) if rows is None else rows
+        self._whole = payloads.buffers()[2]
+        starts = buffers(payloads)[1][self._rows]
+        if len(starts) < len(payloads):
+            payloads = payloads.take(pa.array(self._rows))
         data, offsets = buffers(payloads)
+        self._shift = starts - offsets[:-1]
         self._payloads = payloads
-        self._first = first
         self._buffer = payloads.buffers()[2]
         self._data = data
         self._starts, self._ends = offsets[:-1], offsets[1:]
@@ -141,8 +169,7 @@ class Matcher:
         rows = self._candidates(template)
         if len(rows) < _SAMPLE:
             return frozenset()
-        sample = np.unique((np.arange(_SAMPLE) * _GOLDEN % 1 * len(rows)).astype(np.int64))
-        places, _ = self._place(template, rows[sample])
+        places, _ = self._place(template, rows[spread(_SAMPLE, len(rows))])
         strings = [number for number, kind in enumerate(template.slots) if kind == "string"]
         found = set()
         for number, slot in enumerate(strings):
@@ -169,7 +196,10 @@ class Matcher:
         if not same.all():
             rows, places = rows[same], [place[same] for place in places]
         self.open[rows] = False
-        return TemplateGroup(template, rows + self._first, self._buffer, places) if len(rows) else None
+        if not len(rows):
+            return None
+        shift = self._shift[rows]
+        return TemplateGroup(template, self._rows[rows], self._whole, [place + shift for place in places])
 
     def _place(self, template: Template, rows: Places) -> tuple[list[Places], Places]:
         """Each literal's place, a row each, and the rows in which the places are in order and within the record."""

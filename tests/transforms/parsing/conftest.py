@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pytest
 
+from telebeam.transforms.parsing.found import Known
 from telebeam.transforms.parsing.kernel import parse
 from telebeam.transforms.parsing.spec import ParseSpec
 from tests.transforms.records import envelopes as make_envelopes
@@ -30,8 +31,8 @@ Envelopes = Callable[..., pa.RecordBatch]
 Parse = Callable[..., Outcome]
 
 
-def _outcome(batch: pa.RecordBatch, spec: ParseSpec) -> Outcome:
-    parsed = parse(batch, spec, NOW)
+def _outcome(batch: pa.RecordBatch, spec: ParseSpec, known: Known | None = None) -> Outcome:
+    parsed = parse(batch, spec, NOW, known)
     parsed.readings.validate(full=True)
     parsed.rejects.validate(full=True)
     payloads = parsed.readings.column("payload")
@@ -59,10 +60,12 @@ def parse_batch() -> Parse:
 
 @pytest.fixture(scope="session")
 def parse_json() -> Parse:
-    """Parses payloads: (payloads…, keys=, offsets=, **spec) → outcome."""
+    """Parses payloads: (payloads…, keys=, offsets=, known=, **spec) → outcome."""
 
-    def run(*payloads: bytes | str | None, keys: Any = None, offsets: Any = None, **spec: Any) -> Outcome:
+    def run(
+        *payloads: bytes | str | None, keys: Any = None, offsets: Any = None, known: Known | None = None, **spec: Any
+    ) -> Outcome:
         raw = [payload.encode() if isinstance(payload, str) else payload for payload in payloads]
-        return _outcome(make_envelopes(raw, keys, offsets), ParseSpec(**spec))
+        return _outcome(make_envelopes(raw, keys, offsets), ParseSpec(**spec), known)
 
     return run

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from telebeam.transforms.parsing import json as json_format
+from telebeam.transforms.parsing import learned
 from telebeam.transforms.parsing.matching import Matcher
 from telebeam.transforms.parsing.records import Records
 from telebeam.transforms.parsing.templates import learn
@@ -111,7 +112,7 @@ def by_outcome(
 
 
 def singly_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_format, "_MAX_TEMPLATES", 0)
+    monkeypatch.setattr(learned, "_MAX_TEMPLATES", 0)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
