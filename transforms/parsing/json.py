@@ -20,6 +20,8 @@ from telebeam.transforms.parsing.templates import Template, learn
 
 _SLICE_ROWS = 16_384
 """Rows that are matched together: the records are read once for each of their members, and these stay in the cache."""
+_APART_ROWS = 8192
+"""From so many on, the few without a layout are a group of their own: that takes less time than a column of all."""
 _SAMPLE_ROWS = 128
 """Rows from which layouts are learned."""
 
@@ -74,17 +76,17 @@ def _match_slice(
     rest = np.flatnonzero(tables.open)
     if len(rest) > _SAMPLE_ROWS:
         sample = Matcher(payloads, rest[spread(_SAMPLE_ROWS, len(rest))])
-        tables.match(known.learn(layouts_of(_match_templates(sample, known, spec))))
+        tables.match(known.learn(layouts_of(_match_templates(sample, known, spec), known.layouts)))
         rest = np.flatnonzero(tables.open)
     groups = list(tables.groups())
     if len(rest):
         others = list(_match_templates(Matcher(payloads, rest), known, spec))
         if len(rest) <= _SAMPLE_ROWS:
-            known.learn(layouts_of(others))
+            known.learn(layouts_of(others, known.layouts))
         groups += others
     for layout in tables.layouts:
         known.use(layout)
-    yield from joined(groups)
+    yield from joined(groups) if len(payloads) < _APART_ROWS else groups
 
 
 def _match_templates(matcher: Matcher, known: Learned, spec: ParseSpec) -> Iterator[TemplateGroup]:

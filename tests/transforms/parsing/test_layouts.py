@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from telebeam.transforms.parsing.found import Known
 from telebeam.transforms.parsing.json import json_groups
-from telebeam.transforms.parsing.layouts import Layout, Tables, layouts_of
+from telebeam.transforms.parsing.layouts import Layout, LayoutGroup, Tables, layouts_of
 from telebeam.transforms.parsing.learned import Learned
 from telebeam.transforms.parsing.matching import Matcher
 from telebeam.transforms.parsing.spec import ParseSpec
 from telebeam.transforms.parsing.templates import learn
-from tests.transforms.parsing.test_ways import reading, records
+from tests.transforms.parsing.test_ways import reading, records, singly_only
 
 RECORD = b'{"device_id":"d-1","timestamp":1767225600,"unit":"","value":-21.50e+3,"metadata":{"site":"oslo"}}'
 
@@ -108,6 +108,60 @@ def test_what_was_used_last_is_kept():
     assert any(b"extra99" in b"".join(template.literals) for template in learned.templates)
 
 
+KINDS = ['"temperature"', '"humidity"', '"pressure"', '"°"', "null", '""']
+
+
+def fleet(first: int, kinds: list[str] = KINDS) -> list[bytes]:
+    numbers = range(first, first + 240)
+    types = [kinds[n % len(kinds)] for n in numbers]
+    scores = ["0.5" if n % len(kinds) == 1 else "1.0" for n in numbers]
+    return [
+        reading(n, sensor_type=kind, unit=kind, value=f"{n % 40}.{n % 10}", quality_score=score)
+        for n, kind, score in zip(numbers, types, scores, strict=True)
+    ]
+
+
+def test_words_that_take_turns_are_read_off_the_layouts(parse_json: Any):
+    known = Known()
+    for first in (1000, 2000, 3000):
+        payloads = fleet(first)
+        found = parse_json(*payloads, known=known)
+        with pytest.MonkeyPatch.context() as patch:
+            singly_only(patch)
+            assert found == parse_json(*payloads)
+    groups = json_groups(column(*fleet(4000)), ParseSpec(), known.json).groups
+    layouts = [group for group in groups if isinstance(group, LayoutGroup)]
+    assert sum(len(group.rows) for group in layouts) > 200
+    for group in layouts:
+        node = group.outline.find(("unit",))
+        assert node is not None
+        if node.kind != "string":
+            continue
+        assert set(group.text(node).dictionary.to_pylist()) <= {"temperature", "humidity", "pressure", "°", ""}
+
+
+def test_other_words_than_those_that_took_turns_are_read_too(parse_json: Any):
+    known = Known()
+    parse_json(*fleet(0, KINDS[:3]), known=known)
+    payloads = fleet(1000, ['"vibration"', '"humidity"', '"pressurE"'])
+    assert parse_json(*payloads, known=known) == parse_json(*payloads)
+
+
+def test_times_and_names_are_not_fixed_however_few_there_are():
+    payloads = [
+        reading(1, value=value, timestamp=time) for value in ("1.25", "0.5") for time in ("1767225600", "1767225601")
+    ]
+    template = learn(payloads[0])
+    assert template is not None
+    group = Matcher(column(*payloads * 10)).match(template)
+    assert group is not None
+    fixed = {template.slots[slot] for layout in layouts_of([group]) for slot in layout.fixed}
+    assert layouts_of([group])[0].fixed
+    assert not having(layouts_of([group])[0], reading(1, value="1.25", sensor_type='"temperaturE"'))[0]
+    assert having(layouts_of([group])[0], reading(2, value="1.25", timestamp="1767225602")) == [True]
+    assert fixed == {"string", "number"}
+
+
 @st.composite
 def changed(draw: st.DrawFn, payload: bytes) -> bytes:
     """A record with some bytes replaced, most often in a value."""
@@ -128,6 +182,6 @@ def test_what_was_read_before_changes_nothing_of_what_is_read(data: st.DataObjec
     known = Known()
     for _ in range(data.draw(st.integers(1, 3))):
         payloads = [data.draw(changed(data.draw(st.sampled_from(base)))) for _ in range(data.draw(st.integers(1, 8)))]
-        payloads += base
+        payloads += base * data.draw(st.sampled_from([1, 1, 40]))
         joined = b"[" + b",".join(payloads) + b"]"
         assert parse_json(*payloads, joined, known=known) == parse_json(*payloads, joined)
