@@ -23,6 +23,7 @@ from telebeam.io import storage
 from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.streams.job import StreamJob, drain, ended_readers
 from telebeam.io.streams.journal import Counts, journals
+from telebeam.io.streams.memory import keep_memory
 from telebeam.io.streams.outstanding import outstanding
 from telebeam.pipelines.batch import Balance, Outcome, made_of, readable
 from telebeam.pipelines.graph import build_stream
@@ -105,6 +106,7 @@ def run_stream(spec: PipelineSpec, choice: RunnerChoice, *, status_every: float 
         TelebeamError: What stopped it, in words.
     """
     pa.set_memory_pool(pa.system_memory_pool())
+    keep_memory()  # before there are threads, each of which would begin with memory of its own
     job = stream_job(spec, readers=1)
     check_lake(job.lake.path)
     check_influx_for_stream(spec)

@@ -22,8 +22,8 @@ CONSUMER = {
     "fetch.min.bytes": 1 << 16,
     "fetch.queue.backoff.ms": 10,
     "fetch.max.bytes": 1 << 26,
-    "max.partition.fetch.bytes": 1 << 23,
-    "queued.min.messages": 500_000,
+    "max.partition.fetch.bytes": 1 << 20,
+    "queued.min.messages": 100_000,  # more are no longer in the processor's cache when they are taken
     "queued.max.messages.kbytes": 1 << 18,
 }
 MESSAGES_A_POLL = 10_000
