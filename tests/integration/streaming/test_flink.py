@@ -41,7 +41,7 @@ from tests.integration.streaming.test_batch_is_stream import (
     history,
     rows_of,
 )
-from tests.integration.streaming.test_in_order import DETECTORS, LAST, RULES, by_batch, made, said
+from tests.integration.streaming.test_in_order import by_batch, made, said, scoring
 from tests.integration.streaming.test_in_order import history as of_six_devices
 
 FLINK = ("--mode", "stream", "--runner", "flink", "--status-every", "1s")
@@ -131,15 +131,8 @@ def test_scores_and_alerts_are_a_batch_jobs_after_a_worker_and_the_whole_job_wer
 ) -> None:
     if not is_long:
         pytest.skip("the same law holds on Prism in the default run; on Flink with --long")
-    alerts = f"{topic[:60]}-alerts"
-    kafka.create_topic(topic, 3)
-    kafka.create_topic(alerts, 1)
+    config, alerts = scoring(kafka, topic, tmp_path / "stream")
     servers = kafka.bootstrap_servers
-    config = kafka_config(
-        tmp_path / "stream", servers, topic, windows=[{"every": "1m", "allowed_lateness": "1m"}, {"last": LAST}],
-        quality={"max_age_days": None}, anomalies=DETECTORS, rules=RULES,
-        sinks={"alerts": [{"kafka": {"bootstrap_servers": servers, "topic": alerts}}]},
-    )  # fmt: skip
     messages = spread(of_six_devices(), 3, seed=1)
     half = len(messages) // 2
     drawn = random.Random(6)

@@ -90,6 +90,20 @@ def said(servers: str, topic: str, count: int) -> Counter[tuple[str, str]]:
     return found
 
 
+def scoring(kafka: Any, topic: str, folder: Path, *sinks: dict[str, Any]) -> tuple[Path, str]:
+    """A job's configuration with windows, detectors and rules, and the topic of its alerts."""
+    alerts = f"{topic[:60]}-alerts"
+    kafka.create_topic(topic, 3)
+    kafka.create_topic(alerts, 1)
+    servers = kafka.bootstrap_servers
+    config = kafka_config(
+        folder, servers, topic, windows=[{"every": "1m", "allowed_lateness": "1m"}, {"last": LAST}],
+        quality={"max_age_days": None}, anomalies=DETECTORS, rules=RULES,
+        sinks={"alerts": [{"kafka": {"bootstrap_servers": servers, "topic": alerts}}, *sinks]},
+    )  # fmt: skip
+    return config, alerts
+
+
 @pytest.fixture
 def webhook() -> Iterator[WebhookServer]:
     with WebhookServer() as server:
@@ -99,17 +113,8 @@ def webhook() -> Iterator[WebhookServer]:
 def test_what_is_made_in_order_is_a_batch_jobs_after_kills_and_each_alert_is_sent_once(
     kafka: Any, topic: str, start: Start, webhook: WebhookServer, tmp_path: Path
 ) -> None:
-    alerts = f"{topic[:60]}-alerts"
-    kafka.create_topic(topic, 3)
-    kafka.create_topic(alerts, 1)
+    config, alerts = scoring(kafka, topic, tmp_path / "stream", {"webhook": {"url": webhook.url}})
     servers = kafka.bootstrap_servers
-    config = kafka_config(
-        tmp_path / "stream", servers, topic, windows=[{"every": "1m", "allowed_lateness": "1m"}, {"last": LAST}],
-        quality={"max_age_days": None}, anomalies=DETECTORS, rules=RULES,
-        sinks={"alerts": [
-            {"kafka": {"bootstrap_servers": servers, "topic": alerts}}, {"webhook": {"url": webhook.url}},
-        ]},
-    )  # fmt: skip
     messages = spread(history(), 3, seed=1)
     third = len(messages) // 3
     for part in (messages[:third], messages[third : 2 * third]):

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from telebeam.io import storage
+from telebeam.io.influxdb.live import LivePoints, live_points
 from telebeam.io.influxdb.spec import InfluxSpec
 from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.streams import receipts
@@ -89,6 +91,26 @@ def test_windows_come_before_readings(border: Border, lake: LakeSpec, spec: Infl
     kinds = ["windows" if "iot_windows" in lines[0] else "readings" for lines in border.requests]
     assert kinds == ["windows"] * 3 + ["readings"] * 3
     assert receipt(lake) == InfluxReceipt(readings={"topic/0": 3}, windows={60: 3})
+
+
+def test_readings_on_the_direct_path_wait_while_windows_are_sent_and_only_then(
+    border: Border, lake: LakeSpec, spec: InfluxSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[str] = []
+    monkeypatch.setattr(LivePoints, "give_way", lambda live: held.append("windows"))
+    monkeypatch.setattr(LivePoints, "go_on", lambda live: held.clear())
+    seen: list[tuple[str, bool]] = []
+
+    def rule(lines: list[str]) -> Answer:
+        seen.append(("windows" if "iot_windows" in lines[0] else "readings", bool(held)))
+        return TAKEN
+
+    border.rule = rule
+    with closing(live_points(spec)):
+        sink = made(lake, spec, Clock())
+        sink._hear(notice({0: [Owed(1, (file_readings(lake, 0, 1),))]}))
+        assert sink.deliver(WindowsOwed(60, (OwedWindows(1, file_windows(lake, 0, 1)),))).points == 2
+    assert seen == [("windows", True), ("readings", False)]
 
 
 def test_what_was_missed_lets_the_direct_path_pass_and_gets_through_all_the_same(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import uuid
 from collections.abc import Callable, Iterable
@@ -212,3 +213,15 @@ def test_records_wait_for_others_no_longer_than_they_gain_by_it(behind: int, pat
     assert waiting.are_enough(10.0 + 1.1 * patience, behind)
     assert len(waiting.take()) == 1
     assert not waiting
+
+
+def test_what_waits_to_be_checked_goes_into_the_file_that_is_cut(lake: LakeSpec, monkeypatch: pytest.MonkeyPatch):
+    broker, seconds, ticks = MemoryBroker(), iter([0, 1, 2]), itertools.count()
+    monkeypatch.setattr(Waiting, "are_enough", lambda waiting, now, behind: len(broker.records[0]) < 3)
+
+    def before() -> None:
+        add(broker, *[second for second in [next(seconds, None)] if second is not None])
+
+    reader = Reader(job(lake, Feeds(broker, before), file_every="5s"), 0, monotonic=lambda: next(ticks) / 50)
+    assert reader.bundle().positions == {"memory/0": 1}  # the first window is another than none
+    assert reader.bundle().positions == {"memory/0": 3}
