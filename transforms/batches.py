@@ -128,6 +128,23 @@ def cut(data: pa.Buffer, starts: np.ndarray, ends: np.ndarray, kind: pa.DataType
     return both.take(pa.array(np.arange(0, len(offsets) - 1, 2, dtype=np.int32)))
 
 
+def binary(values: Sequence[bytes | None]) -> pa.LargeBinaryArray:
+    """A column of bytes; None is null.
+
+    Memory is asked for once: Arrow's own way lets it grow, and takes seven times as long where values are large.
+
+    >>> [binary(values).to_pylist() for values in ([b"ab", b"", b"c"], [b"a", None], [])]
+    [[b'ab', b'', b'c'], [b'a', None], []]
+    """
+    try:
+        data = b"".join(values)  # type: ignore[arg-type]
+    except TypeError:
+        return pa.array(values, pa.large_binary())
+    offsets = np.zeros(len(values) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, values), np.int64, len(values)), out=offsets[1:])  # type: ignore[arg-type]
+    return pa.Array.from_buffers(pa.large_binary(), len(values), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
+
+
 def to_dicts(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     """The batch's rows as plain dicts, timestamps as aware datetimes."""
     return batch.to_pylist()

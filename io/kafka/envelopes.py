@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from confluent_kafka import Message
 
 from telebeam.io.kafka.cluster import Place
-from telebeam.transforms.batches import constant
+from telebeam.transforms.batches import binary, constant
 from telebeam.transforms.schema import ENVELOPES, in_flight
 
 ENVELOPES_IN_FLIGHT = in_flight(ENVELOPES)
@@ -85,7 +85,7 @@ def _columns(messages: Sequence[Message]) -> Columns:
     milliseconds = np.fromiter(map(_timestamp, map(Message.timestamp, messages)), np.int64, count)
     headers = list(map(Message.headers, messages))
     return Columns(
-        payload=pa.array(list(map(Message.value, messages)), pa.large_binary()),
+        payload=binary(list(map(Message.value, messages))),
         key=pa.array(list(map(Message.key, messages)), pa.binary()),
         headers=headers if any(headers) else None,
         offset=np.fromiter(map(Message.offset, messages), np.int64, count),

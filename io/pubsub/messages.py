@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from telebeam.transforms.batches import binary
 from telebeam.transforms.parsing.assemble import DEVICE_IN_KEY
 from telebeam.transforms.parsing.timestamps import parse_timestamps
 from telebeam.transforms.schema import ENVELOPES
@@ -77,7 +78,7 @@ def envelopes_of(messages: Messages, source: str, offsets: Integers) -> pa.Recor
     """
     rows = len(messages)
     columns = [
-        pa.array(messages.data, pa.large_binary()),
+        binary(messages.data),
         pa.array(list(map(_key, messages.ordering_keys, messages.attributes)), pa.string()),
         pa.repeat(pa.scalar(source, pa.string()), rows),
         pa.array(np.zeros(rows, np.int32)),

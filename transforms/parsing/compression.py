@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from telebeam.transforms.batches import binary
 from telebeam.transforms.extras import needing
 from telebeam.transforms.parsing.numbers import buffers
 from telebeam.transforms.parsing.records import RefusedRecord
@@ -51,7 +52,7 @@ def unpack(payloads: pa.LargeBinaryArray, max_bytes: int) -> Unpacked:
             contents[row] = (_gunzip if gunzip else _unzstd)(contents[row], max_bytes)
         except RefusedRecord as refusal:
             refused[row] = refusal
-    return Unpacked(pa.array(contents, pa.large_binary()), packed, refused)
+    return Unpacked(binary(contents), packed, refused)
 
 
 def begin_with(payloads: pa.LargeBinaryArray, magic: bytes) -> npt.NDArray[np.bool_]:
