@@ -35,6 +35,8 @@ _FEW = 8
 """Words that take turns in a slot, at most, where they are fixed."""
 _ENOUGH = 32
 """Records that show what takes turns."""
+_LONGEST = 2048
+"""Bytes of a record that has a layout: a slice's table of longer ones would take more room than a batch should."""
 _SHORT = 4
 """Bytes of a number that may be fixed: times are longer."""
 _DIGITS = re.compile(rb"[0-9]+")
@@ -145,6 +147,8 @@ def layouts_of(groups: Iterable[TemplateGroup], known: Sequence[Layout] = ()) ->
         if len(records) >= _ENOUGH:
             fixed = _fixed(template, records)
         for record, places in records:
+            if len(record) > _LONGEST:
+                continue
             slots = enumerate(_slots(template, places))
             words = [
                 record[part] if number in fixed else record[part].translate(_ALIKE)

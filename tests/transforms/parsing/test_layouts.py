@@ -78,6 +78,14 @@ def test_one_digit_before_the_point_may_be_zero():
     ]
 
 
+def test_long_records_have_no_layout_and_are_read_all_the_same(parse_json: Any):
+    payloads = [reading(n, note=json.dumps("x" * 2000)) for n in range(100, 140)]
+    known = Known()
+    assert len(parse_json(*payloads, known=known).readings) == 40
+    assert not known.json.layouts
+    assert parse_json(*payloads, known=known) == parse_json(*payloads)
+
+
 def test_the_most_frequent_layouts_are_learned_first():
     payloads = [reading(1, value=value) for value in ["1.5"] * 3 + ["21.5"] * 5 + ["321.5"]]
     template = learn(payloads[0])
