@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.report import Row, machine, table
-from benchmarks.streaming.live import latency, memory
+from benchmarks.streaming.live import latency, memory, series
 from benchmarks.streaming.others import others
 from benchmarks.streaming.servers import running_servers
 from benchmarks.streaming.throughput import Throughput, hundred_readings, one_reading
@@ -25,7 +25,7 @@ from telebeam.transforms.errors import TelebeamError
 
 MESSAGES = 5_000_000
 """A bare consumer is through in some ten seconds, the job in some twenty: several files a partition."""
-LATENCY_RATE, MEMORY_RATE = 20_000, 50_000
+LATENCY_RATE, MEMORY_RATE, SERIES_RATE = 20_000, 50_000, 10_000
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,18 @@ def _memory(wanted: Wanted) -> list[Row]:
         return memory(servers, wanted.telebeam, wanted.folder, rate=MEMORY_RATE, minutes=wanted.minutes or 10)
 
 
+def _series(wanted: Wanted) -> list[Row]:
+    with running_servers() as servers:
+        return series(servers, wanted.telebeam, wanted.folder, rate=SERIES_RATE, minutes=wanted.minutes or 4)
+
+
 GROUPS: dict[str, tuple[str, Callable[[Wanted], list[Row]]]] = {
     "one-reading": ("one reading a message, against a bare consumer and per-element Beam", _one_reading),
     "others": ("the same against Quix Streams, Bytewax and Pathway", _others),
     "hundred-readings": ("a hundred readings a message", _hundred_readings),
     "latency": ("from an event to its file, its point and its window", _latency),
     "memory": ("what the job holds over some minutes", _memory),
+    "series": ("what the job holds that scores 100,000 series", _series),
 }
 
 
@@ -103,7 +109,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=GROUPS, metavar="NAME", help=", ".join(GROUPS))
     parser.add_argument("--messages", type=int, default=MESSAGES, help=f"readings in a full topic ({MESSAGES:,})")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each side (3)")
-    parser.add_argument("--minutes", type=float, help="how long latency (4) and memory (10) watch")
+    parser.add_argument("--minutes", type=float, help="how long latency (4), memory (10) and series (4) watch")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write figures, targets and machine there")
     parser.add_argument("--telebeam", metavar="COMMAND", help="the command to measure (the one beside this Python)")
     return parser.parse_args(arguments)

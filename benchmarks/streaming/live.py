@@ -14,11 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 
 from benchmarks.report import Row, Target
-from benchmarks.streaming.messages import Fleet
+from benchmarks.streaming.messages import SENSORS, Fleet
 from benchmarks.streaming.servers import PARTITIONS, Servers
 from benchmarks.streaming.stream_job import StreamJob
 from benchmarks.streaming.watch import LakeWatch, MemoryWatch, Repeating, percentiles
@@ -38,6 +39,7 @@ WARM_SECONDS = 20
 """What is left out at the beginning: the job starts and catches up."""
 FLEET_BEHIND_SECONDS = 1.0
 _READY_SECONDS = 120
+MANY_SERIES = 100_000
 
 
 @dataclass
@@ -57,7 +59,13 @@ class FleetReport:
 
 @contextmanager
 def reporting(
-    servers: Servers, topic: str, *, rate: float, seconds: float, acknowledged: Path | None = None
+    servers: Servers,
+    topic: str,
+    *,
+    rate: float,
+    seconds: float,
+    devices: int = 1000,
+    acknowledged: Path | None = None,
 ) -> Iterator[FleetReport]:
     """A fleet that reports in a process of its own; ended and waited for at the end.
 
@@ -65,7 +73,7 @@ def reporting(
         JobError: It failed.
     """
     words = ["--bootstrap-servers", servers.bootstrap_servers, "--topic", topic, "--rate", f"{rate:g}"]
-    words += ["--seconds", f"{seconds:g}"]
+    words += ["--seconds", f"{seconds:g}", "--devices", str(devices)]
     words += [] if acknowledged is None else ["--acknowledged", str(acknowledged)]
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.streaming.produce", *words], cwd=ROOT, text=True,
@@ -282,3 +290,37 @@ def memory(servers: Servers, telebeam: Sequence[str], folder: Path, *, rate: flo
         details = {"peak_megabytes": watch.peak(kind), "load": os.getloadavg()}
         rows.append(Row(name, slope if known else None, "MB/min", Target(1, at_most=True), note, details))
     return rows
+
+
+def series(servers: Servers, telebeam: Sequence[str], folder: Path, *, rate: float, minutes: float) -> list[Row]:
+    """What the job and Prism hold that score very many series."""
+    topic = "series"
+    servers.kafka.create_topic(topic, PARTITIONS)
+    kafka = {"bootstrap_servers": servers.bootstrap_servers, "topics": [topic], "readers": READERS}
+    job = StreamJob(telebeam, folder / "series", kafka, anomalies=[{"detector": "rolling_zscore"}])
+    files, devices = LakeWatch(job.lake), MANY_SERIES // len(SENSORS)
+    seconds = minutes * 60 + _READY_SECONDS
+    with (
+        job.running() as process,
+        reporting(servers, topic, rate=rate, seconds=seconds, devices=devices) as report,
+    ):
+        watch = MemoryWatch(process.pid)
+        wait_for_files(job, process, files)
+        follow(job, process, minutes * 60, watch)
+    scored = duckdb.sql(f"select count(distinct (device_id, sensor_type)) from '{job.lake}/scores/**/*.parquet'")
+    found = scored.fetchall()[0][0]
+    if found < MANY_SERIES:
+        raise JobError(f"scores of {found:,} series were filed in {minutes:g} minutes, expected {MANY_SERIES:,}")
+    return [
+        report.row(),
+        *(
+            Row(
+                f"peak memory of {name} that scores {MANY_SERIES:,} series",
+                watch.peak(kind),
+                "MB",
+                Target(1000, at_most=True),
+                f"rolling_zscore, {rate:,.0f} readings/s, {len(watch.samples)} samples over {minutes:g} minutes",
+            )
+            for kind, name in (("job", "the job"), ("prism", "Prism"))
+        ),
+    ]

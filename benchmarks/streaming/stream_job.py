@@ -35,6 +35,7 @@ class StreamJob:
         kafka: ``source.kafka``.
         sinks: Beside the lake.
         windows: ``windows``.
+        anomalies: ``anomalies``.
         time: ``time``.
         environment: Variables that it gets beside ours.
     """
@@ -44,6 +45,7 @@ class StreamJob:
     kafka: dict[str, Any]
     sinks: dict[str, Any] = field(default_factory=dict)
     windows: Sequence[dict[str, Any]] = ({"every": "1m"},)
+    anomalies: Sequence[dict[str, Any]] = ()
     time: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     name: str = "bench"
@@ -71,6 +73,7 @@ class StreamJob:
             "quality": {"limits": _LIMITS},
             "windows": list(self.windows),
             "sinks": {"lake": {"path": str(self.lake)}, **self.sinks},
+            **({"anomalies": list(self.anomalies)} if self.anomalies else {}),
             **({"time": self.time} if self.time else {}),
         }
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ _KEPT = 1024 * 1024 * 1024
 """In bytes: more than a process of two readers holds at a time."""
 _STEP = 64 * 1024 * 1024
 """By how many bytes memory grows and shrinks."""
-MUCH_UNUSED = 512 * 1024 * 1024
+MUCH_UNUSED = 256 * 1024 * 1024
 """In bytes: what is kept unused without being looked at."""
 RELEASE_SECONDS = 10.0
 """Between two releases: to have again what is needed costs some 50 ms."""
