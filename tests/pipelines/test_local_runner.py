@@ -64,5 +64,5 @@ def test_an_element_whose_encoding_takes_long_is_not_torn_apart() -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_beams_own_threads_still_tear_it_apart() -> None:
     """When this fails, Beam is mended and LocalRunner can go."""
-    with pytest.raises(Exception, match=r".+"):
+    with pytest.raises(Exception, match=r".*"):  # which one, and in what words if any, depends on where it is torn
         run(FnApiRunner())
