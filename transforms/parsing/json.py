@@ -61,6 +61,8 @@ def _by_template(records: Records, unmatched: np.ndarray, known: Learned, spec: 
     # By slices, because the places of all quotes take more room than the records themselves.
     for first in range(0, len(records), _SLICE_ROWS):
         rows = slice(first, first + _SLICE_ROWS)
+        if not unmatched[rows].any():
+            continue
         for group in _match_slice(records.payloads[rows], unmatched[rows], known, spec):
             known.use(group.template)
             group.rows += first

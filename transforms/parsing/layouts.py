@@ -147,9 +147,10 @@ def layouts_of(groups: Iterable[TemplateGroup], known: Sequence[Layout] = ()) ->
         if len(records) >= _ENOUGH:
             fixed = _fixed(template, records)
         for record, places in records:
-            if len(record) > _LONGEST:
+            slots = list(enumerate(_slots(template, places)))
+            # What is not ASCII in a slot that is open would not have its own layout.
+            if len(record) > _LONGEST or not all(n in fixed or record[part].isascii() for n, (_, part) in slots):
                 continue
-            slots = enumerate(_slots(template, places))
             words = [
                 record[part] if number in fixed else record[part].translate(_ALIKE)
                 for number, (kind, part) in slots

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from telebeam.transforms.parsing import json as json_format
 from telebeam.transforms.parsing.found import Known
 from telebeam.transforms.parsing.json import json_groups
 from telebeam.transforms.parsing.layouts import Layout, LayoutGroup, Tables, layouts_of
@@ -84,6 +85,23 @@ def test_long_records_have_no_layout_and_are_read_all_the_same(parse_json: Any):
     assert len(parse_json(*payloads, known=known).readings) == 40
     assert not known.json.layouts
     assert parse_json(*payloads, known=known) == parse_json(*payloads)
+
+
+def test_names_that_are_not_ascii_have_no_layout_and_are_read_all_the_same(parse_json: Any):
+    payloads = [reading(n, location=json.dumps(f"z\u00fcrich-{n}", ensure_ascii=False)) for n in range(100, 300)]
+    known = Known()
+    assert len(parse_json(*payloads, known=known).readings) == 200
+    assert not known.json.layouts
+    assert parse_json(*payloads, known=known) == parse_json(*payloads)
+
+
+def test_pieces_of_arrays_that_were_matched_are_not_looked_at_again(parse_json: Any, monkeypatch: pytest.MonkeyPatch):
+    looked: list[int] = []
+    monkeypatch.setattr(
+        json_format, "Tables", lambda payloads, open_: looked.append(len(payloads)) or Tables(payloads, open_)
+    )
+    assert len(parse_json(b"[" + b",".join(reading(n) for n in range(100, 200)) + b"]").readings) == 100
+    assert looked == [100]
 
 
 def test_the_most_frequent_layouts_are_learned_first():
