@@ -6,7 +6,6 @@ need neither Beam nor a cloud's Python client.
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
 import os
 import re
@@ -15,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -27,6 +27,8 @@ _QUERY = re.compile(r"\?(?=[A-Za-z_]+=)")
 """Where a query begins: a glob's question mark is none."""
 _LOGIN = re.compile(r"(?<=://)[^/@]*@")
 SCHEMES = ("s3", "gs", "gcs", "file")
+_SHARED_SECONDS = 86_400
+"""How long what workers share may outlive the start of a job that cleans."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,17 @@ class Location:
     def child(self, *parts: str) -> str:
         """A path below this one."""
         return str(PurePosixPath(self.path, *parts))
+
+
+class Stamped(NamedTuple):
+    """A file, as it was listed."""
+
+    path: str
+    """Relative to the root."""
+    size: int
+    """Bytes."""
+    written: int
+    """When it was last written to, in ns since the epoch, as finely as the store tells."""
 
 
 def locate(uri: str) -> Location:
@@ -133,10 +146,15 @@ def find(uri: str) -> list[str]:
 def _files_below(root: Location, folder: str, *, allow_not_found: bool = False) -> Iterator[str]:
     """The files in a folder and below, as paths relative to the root."""
     selector = pafs.FileSelector(folder, recursive=True, allow_not_found=allow_not_found)
+    for file in _stamped_below(root, selector):
+        yield file.path
+
+
+def _stamped_below(root: Location, selector: pafs.FileSelector) -> Iterator[Stamped]:
     start = len(root.path.rstrip("/")) + 1
     for info in root.filesystem.get_file_info(selector):
         if info.type == pafs.FileType.File:
-            yield info.path[start:]
+            yield Stamped(info.path[start:], info.size, info.mtime_ns)
 
 
 def _split_glob(path: str) -> tuple[str, str]:
@@ -218,23 +236,32 @@ def _sync_folder(folder: Path) -> None:
 
 
 def clean_staging(root: Location, before: float) -> None:
-    """Removes what killed writers left staged.
+    """Removes what killed jobs left staged.
+
+    What a job shares among its workers while it runs (``shared-…``) stays for a day more: another job may have begun
+    before this one.
 
     Args:
-        root: Local; object stores have nothing staged.
+        root: Where.
         before: Only what was last written to before this time, in seconds since 1970.
+
+    Raises:
+        SinkError: It can't be listed or removed.
     """
-    staging = Path(root.path) / "_staging"
-    if not root.is_local or not staging.is_dir():
-        return
-    # The folder stays, even empty: another job may be about to stage a file in it.
+    selector = pafs.FileSelector(root.child("_staging"), allow_not_found=True)
     try:
-        for left in staging.iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                if left.stat().st_mtime < before:
-                    left.unlink()
+        for info in root.filesystem.get_file_info(selector):
+            until = before - _SHARED_SECONDS if info.base_name.startswith("shared-") else before
+            # The folder stays, even empty: another job may be about to stage a file in it.
+            if info.type == pafs.FileType.File and info.mtime_ns < until * 1e9:
+                remove(root, f"_staging/{info.base_name}")
     except OSError as error:
-        raise SinkError(f"{staging} can't be cleaned: {error}", "check the permissions") from error
+        raise SinkError(f"{root.child('_staging')} can't be cleaned: {error}", "check the permissions") from error
+
+
+def shared_name() -> str:
+    """The path, below a root, of a new file that a job shares among its workers while it runs."""
+    return f"_staging/shared-{uuid.uuid4().hex}"
 
 
 def probe(root: Location) -> None:
@@ -291,8 +318,18 @@ def files_below(root: Location, path: str, ending: str = ".parquet") -> list[str
     Raises:
         SourceError: It can't be listed.
     """
+    return [file.path for file in stamped_below(root, path, ending)]
+
+
+def stamped_below(root: Location, path: str, ending: str = ".parquet") -> list[Stamped]:
+    """As :func:`files_below`, with what changes when a file is written anew.
+
+    Raises:
+        SourceError: It can't be listed.
+    """
     folder = root.child(path)
     try:
-        return sorted(name for name in _files_below(root, folder, allow_not_found=True) if name.endswith(ending))
+        found = _stamped_below(root, pafs.FileSelector(folder, recursive=True, allow_not_found=True))
+        return sorted(file for file in found if file.path.endswith(ending))
     except OSError as error:
         raise SourceError(f"{folder} can't be listed: {error}") from error

@@ -15,6 +15,7 @@ from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec
 from apache_beam.utils.timestamp import Timestamp
 
 from telebeam.io import storage
+from telebeam.io.lake.live_panes import live_panes
 from telebeam.io.lake.live_windows import LiveWindows
 from telebeam.io.lake.ptransforms import FileTuple
 from telebeam.io.lake.reader import Lake
@@ -77,8 +78,10 @@ class _CloseWindows(beam.DoFn):
 
     def setup(self) -> None:
         # The runner knows what is to be done, and workers would write their receipts over each other's.
+        panes = live_panes(storage.locate(self._lake.path), self._specs)
         self._windows = {
-            spec.seconds: LiveWindows(self._lake, self._job, spec, keeps_receipt=False) for spec in self._specs
+            spec.seconds: LiveWindows(self._lake, self._job, spec, panes=panes, keeps_receipt=False)
+            for spec in self._specs
         }
 
     def process(self, element: tuple[Window, int], closed: Any = _AT_CLOSED) -> Iterator[tuple[Window, int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -14,8 +14,9 @@ from telebeam.io import storage
 from telebeam.io.influxdb.client import InfluxWriter
 from telebeam.io.influxdb.sink import PointSink
 from telebeam.io.influxdb.spec import Dataset, InfluxSpec
+from telebeam.io.lake.hour_panes import HourPanes, keeping, remove_panes
 from telebeam.io.lake.in_order import replay as score_hours
-from telebeam.io.lake.layout import HOUR, Together, hours_of, together
+from telebeam.io.lake.layout import HOUR, Together, hours_of, is_longer, together
 from telebeam.io.lake.parquet import open_parquet, row_groups
 from telebeam.io.lake.recompute import recompute_together
 from telebeam.io.lake.scored import whole_readings
@@ -45,22 +46,34 @@ def follow(spec: PipelineSpec, lake: LakeSpec, root: storage.Location, times: Ti
     if not len(times):
         return
     fleet = fleet_of(spec)
-    for hours in _together(windows_of(spec, fleet), times):
-        yield from recompute_together(lake, hours, root)
+    yield from _windows(windows_of(spec, fleet), times, lake, root)
     order = order_of(spec, fleet)
     if order is not None:
         yield from score_hours(lake, order, int(times.min()) // HOUR, int(times.max()) // HOUR, root)
 
 
-def _together(windows: Sequence[WindowSpec], times: Times) -> Iterable[dict[WindowSpec, list[int]]]:
-    """The hours of windows, in parts that are computed together."""
+def _windows(windows: Sequence[WindowSpec], times: Times, lake: LakeSpec, root: storage.Location) -> Iterator[LakeFile]:
+    longer = [window for window in windows if is_longer(window)]
+    panes: list[HourPanes] = []
+    try:
+        for part, hours in _together(windows, times):
+            keep = keeping(root, part, longer)
+            yield from recompute_together(lake, hours, root, given=panes, keep=keep)
+            kept = None if keep is None else keep.kept()
+            panes += [] if kept is None else [kept]
+    finally:
+        remove_panes(root, (file for each in panes for file in each.files))
+
+
+def _together(windows: Sequence[WindowSpec], times: Times) -> list[tuple[Together, dict[WindowSpec, list[int]]]]:
+    """The hours of windows, in parts that are computed together; those of longer ones behind those of an hour."""
     found: dict[Together, dict[WindowSpec, set[int]]] = defaultdict(lambda: defaultdict(set))
     for hour in np.unique(times // HOUR):
         within = times[times // HOUR == hour]
         for window in windows:
             for start in hours_of(window, int(within.min()), int(within.max())):
                 found[together(window, start)][window].add(start)
-    return [{window: sorted(hours) for window, hours in part.items()} for _, part in sorted(found.items())]
+    return [(part, {window: sorted(hours) for window, hours in each.items()}) for part, each in sorted(found.items())]
 
 
 class Influx:

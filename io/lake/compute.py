@@ -7,7 +7,7 @@ all devices of some seconds and are cut by time.  How they are cut does not show
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate, pairwise
@@ -30,6 +30,10 @@ _TEXTS = [name for name in NEEDED if READINGS_IN_FLIGHT.field(name).type == DICT
 
 PIECE_ROWS = 1_000_000
 """Rows that are aggregated together, about."""
+_ROWS_OF_A_PANE = 8
+"""Readings that take as much room as a pane, about, while they are worked on."""
+_HOURS = 48
+"""Of which it is remembered where readings stand: some 600 bytes a file."""
 _THREADS = 2
 """That read: Arrow decodes without the GIL."""
 _THREADS_OF_STORE = 8
@@ -62,6 +66,8 @@ class Piece(NamedTuple):
     spans: tuple[Span, ...]
     """Ascending and disjoint."""
     groups: tuple[RowGroup, ...]
+    panes: tuple[RowGroup, ...] = ()
+    """Files of panes that stand for the readings of other row groups."""
 
 
 class Folds(Protocol):
@@ -99,26 +105,33 @@ class Condensing:
 
 
 def pieces(
-    root: storage.Location, spans: Sequence[Span], step: int, piece_rows: int = PIECE_ROWS
+    groups: Sequence[RowGroup],
+    spans: Sequence[Span],
+    step: int,
+    piece_rows: int = PIECE_ROWS,
+    panes: Sequence[RowGroup] = (),
 ) -> Iterator[list[Piece]]:
     """The readings of some spans as pieces: a list for some devices, ascending by device, and in it ascending by time.
 
     Args:
-        root: Where the lake is.
+        groups: Where the readings are.
         spans: Of event time, ascending and disjoint.
         step: At multiples of it behind the beginning of a span it may be cut, in µs.
         piece_rows: Readings in a piece, about.
-
-    Raises:
-        SourceError: A readings file is damaged.
+        panes: Files of panes that stand for readings of other row groups.
     """
-    groups = groups_of(root, spans)
-    for devices in _device_ranges(groups, piece_rows):
-        wanted = [group for group in groups if _has_devices(group, devices)]
+    weighed = [*groups, *(file._replace(rows=file.rows * _ROWS_OF_A_PANE) for file in panes)]
+    for devices in _device_ranges(weighed, piece_rows):
+        rows, files = ([group for group in each if _has_devices(group, devices)] for each in (groups, panes))
+        wanted = [group for group in weighed if _has_devices(group, devices)]
         yield [
-            Piece(devices, part, tuple(group for group in wanted if overlap(group.first, group.last, part)))
+            Piece(devices, part, _overlapping(rows, part), _overlapping(files, part))
             for part in _time_ranges(wanted, spans, step, piece_rows)
         ]
+
+
+def _overlapping(groups: Sequence[RowGroup], spans: Sequence[Span]) -> tuple[RowGroup, ...]:
+    return tuple(group for group in groups if overlap(group.first, group.last, spans))
 
 
 def read_into(fold: Folds, root: storage.Location, piece: Piece, *, late: bool = True) -> None:
@@ -163,16 +176,43 @@ def _ahead(
             yield future.result()
 
 
-def groups_of(root: storage.Location, spans: Sequence[Span]) -> list[RowGroup]:
-    """All row groups with readings of some spans, maybe: files whose names tell of other seconds stay closed.
+class RowGroups:
+    """Where the readings of a lake stand; a file that is as it was is not opened again.
 
-    Raises:
-        SourceError: A readings file is damaged.
+    Args:
+        root: Where the lake is.
     """
-    hours = {hour for first, end in spans for hour in range(first // HOUR, (end - 1) // HOUR + 1)}
-    paths = (path for hour in sorted(hours) for path in storage.files_below(root, partition("readings", hour)))
-    wanted = (path for path in paths if overlap(*(seconds_of(path) or hour_of(path)), spans))
-    return [group for path in wanted for group in _statistics(root, path) if overlap(group.first, group.last, spans)]
+
+    def __init__(self, root: storage.Location) -> None:
+        self._root = root
+        self._hours: OrderedDict[int, dict[storage.Stamped, tuple[RowGroup, ...]]] = OrderedDict()
+
+    def of(self, spans: Sequence[Span]) -> list[RowGroup]:
+        """All row groups with readings of some spans, maybe: files whose names tell of other seconds stay closed.
+
+        Raises:
+            SourceError: A readings file is damaged.
+        """
+        hours = sorted({hour for first, end in spans for hour in range(first // HOUR, (end - 1) // HOUR + 1)})
+        groups = [group for hour in hours for group in self._of_hour(hour, spans)]
+        while len(self._hours) > max(_HOURS, len(hours)):
+            self._hours.popitem(last=False)
+        return groups
+
+    def _of_hour(self, hour: int, spans: Sequence[Span]) -> list[RowGroup]:
+        former = self._hours.pop(hour, {})
+        known = self._hours[hour] = {}
+        for file in storage.stamped_below(self._root, partition("readings", hour)):
+            if file in former:
+                known[file] = former[file]
+            elif overlap(*(seconds_of(file.path) or hour_of(file.path)), spans):
+                known[file] = tuple(_statistics(self._root, file.path))
+        return [group for groups in known.values() for group in groups if overlap(group.first, group.last, spans)]
+
+
+def groups_of(root: storage.Location, spans: Sequence[Span]) -> list[RowGroup]:
+    """As :meth:`RowGroups.of`, for once."""
+    return RowGroups(root).of(spans)
 
 
 def _statistics(root: storage.Location, path: str) -> Iterator[RowGroup]:

@@ -76,9 +76,21 @@ def hours_of(window: WindowSpec, first: int, last: int) -> list[int]:
 
 
 Together = tuple[int, int, int]
-"""(which windows, of which gap if they are sessions, when): what is computed together reads its readings once."""
+"""(which windows, of which gap if they are sessions, when): what is computed together."""
 _NEAR, _FAR, _SESSIONS = range(3)
 _DAY_HOURS = 24
+
+
+def is_longer(window: WindowSpec) -> bool:
+    """Whether windows are longer than an hour, and not sessions: they are made of the panes of hours."""
+    windowing = window.windowing
+    return not isinstance(windowing, Sessions) and windowing.length > HOUR
+
+
+def hour_with_panes(key: Together) -> int | None:
+    """The hour of which all readings are read when some windows are computed; None where it is none."""
+    kind, _, hour = key
+    return hour if kind == _NEAR else None
 
 
 def together(window: WindowSpec, hour: int) -> Together:
@@ -86,9 +98,7 @@ def together(window: WindowSpec, hour: int) -> Together:
     windowing = window.windowing
     if isinstance(windowing, Sessions):
         return _SESSIONS, window.seconds, hour * HOUR // windowing.block
-    if windowing.length <= HOUR:
-        return _NEAR, 0, hour
-    return _FAR, 0, hour // _DAY_HOURS
+    return (_FAR, 0, hour // _DAY_HOURS) if is_longer(window) else (_NEAR, 0, hour)
 
 
 def stream_file(pipeline: str, stream: str, number: int, offset: int, hour: int, first: int, last: int) -> str:

@@ -10,24 +10,17 @@ from typing import NamedTuple, Protocol
 import pyarrow as pa
 
 from telebeam.io import storage
-from telebeam.io.lake.compute import Condensing, Piece, RowGroup, Span, groups_of, joined, overlap, read_into
+from telebeam.io.lake.compute import Span, joined
 from telebeam.io.lake.layout import HOUR
+from telebeam.io.lake.live_panes import LivePanes
 from telebeam.io.lake.made import Computed, Wanted, computed, readings_of, windows_of
 from telebeam.io.lake.revisions import FiledWindows
 from telebeam.io.streams.notices import NEVER, Heard
 from telebeam.io.streams.receipts import WindowReceipt
 from telebeam.transforms.aggregation.grid import Grid
-from telebeam.transforms.aggregation.kernel import WINDOWS_IN_FLIGHT, aggregate, merge, slide
-from telebeam.transforms.aggregation.panes import select
-from telebeam.transforms.aggregation.partials import Partials
+from telebeam.transforms.aggregation.kernel import WINDOWS_IN_FLIGHT, slide
 from telebeam.transforms.aggregation.spec import WindowSpec
 from telebeam.transforms.errors import SourceError
-
-MOST_PANES = 250_000
-"""Panes that are remembered, some 1 KB each: for more of them readings are read again instead."""
-MOST_PIECES = 8
-"""Pieces that are read for panes at once: a backlog has windows that close at once, and panes by the million."""
-
 
 _REST = 20.0
 """How many times as long as it took reading ahead is left alone: a twentieth of a core at most, however many files."""
@@ -71,6 +64,7 @@ class GridSource:
         root: Where the lake is.
         window: Which.
         piece_rows: Readings that are worked on together, about.
+        panes: Those of the windows that are open; of this grid alone unless given.
         monotonic: Seconds that never go back.
     """
 
@@ -79,6 +73,7 @@ class GridSource:
         root: storage.Location,
         window: WindowSpec,
         piece_rows: int,
+        panes: LivePanes | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         if not isinstance(window.windowing, Grid):
@@ -87,7 +82,7 @@ class GridSource:
         self._window = window
         self._grid = window.windowing
         self._piece_rows = piece_rows
-        self._panes = _Panes(root, self._grid, piece_rows)
+        self._panes = panes or LivePanes(root, [self._grid], piece_rows)
         self._monotonic = monotonic
         self._ahead_from = float("-inf")
         self.reach = self._grid.reach
@@ -115,9 +110,9 @@ class GridSource:
 
     def windows(self, spans: Sequence[Span]) -> Iterator[Computed]:
         """As :meth:`Source.windows`."""
-        older, recent = self._panes.split(spans)
+        older, recent = self._panes.split(self._grid, spans)
         wanted = Wanted(self._window, tuple(recent))
-        found = self._panes.of(joined(readings_of(wanted)))
+        found = self._panes.of(self._grid, joined(readings_of(wanted)))
         if found is None:
             older = list(spans)
         else:
@@ -137,7 +132,8 @@ class GridSource:
         begun = self._monotonic()
         if begun >= self._ahead_from:
             with suppress(SourceError):  # whoever closes the windows reads the file again, and says so
-                self._panes.of(joined(readings_of(Wanted(self._window, tuple(self.open(heard, clock))))))
+                spans = joined(readings_of(Wanted(self._window, tuple(self.open(heard, clock)))))
+                self._panes.read_ahead(self._grid, spans)
             self._ahead_from = self._monotonic() + _REST * (self._monotonic() - begun)
 
     def _by_hour(self, spans: Sequence[Span]) -> Iterator[Due]:
@@ -145,71 +141,3 @@ class GridSource:
             inside = joined((max(first, hour * HOUR), min(end, (hour + 1) * HOUR)) for first, end in spans)
             if any(len(self._grid.starts(*span)) for span in inside):
                 yield Due(hour, inside)
-
-
-class _Panes:
-    """The panes of the last windows, so that their readings are read once: a cache, and nothing is true by it alone.
-
-    Row groups are known by their statistics: a file of a unit that was taken back and filed anew under its old name has
-    other rows.
-    """
-
-    def __init__(self, root: storage.Location, grid: Grid, piece_rows: int) -> None:
-        self._root = root
-        self._grid = grid
-        self._piece_rows = piece_rows
-        self._first = 0
-        self._known: set[RowGroup] = set()
-        self._panes: list[Partials] = []
-        self._is_off = False
-
-    def split(self, spans: Sequence[Span]) -> tuple[list[Span], list[Span]]:
-        """Spans of windows to which late readings came long ago, and those of which panes are or will be remembered."""
-        edge = self._first if self._panes else NEVER
-        older = [(first, min(end, edge)) for first, end in spans if first < edge]
-        return older, [(max(first, edge), end) for first, end in spans if end > edge]
-
-    def of(self, spans: Sequence[Span]) -> Partials | None:
-        """The panes of some spans of readings; None where they are not remembered, or are none."""
-        if self._is_off or not spans:
-            return None
-        groups = groups_of(self._root, spans)
-        first = spans[0][0]
-        if self._panes and first < self._first:
-            return None
-        vanished = {group for group in self._known if overlap(group.first, group.last, spans)} - {*groups}
-        if vanished or not self._panes:
-            self._known, self._panes = set(), []
-        self._first = first
-        new = [group for group in groups if group not in self._known]
-        if sum(group.rows for group in new) > MOST_PIECES * self._piece_rows:
-            return None
-        try:
-            self._read(new)
-        except BaseException:
-            # Some of them may be among the panes by now, and none is known: they would be counted twice.
-            self._known, self._panes = set(), []
-            raise
-        if self._is_off:
-            self._known, self._panes = set(), []
-            return None
-        self._known = {group for group in (*self._known, *groups) if group.last >= first}
-        if not self._panes:
-            return None
-        whole = merge(self._panes)
-        whole = select(whole, whole.start >= first)
-        self._panes = [whole]
-        return select(whole, whole.start < spans[-1][1])
-
-    def _read(self, groups: Sequence[RowGroup]) -> None:
-        if groups:
-            span = self._first, max(group.last for group in groups) + 1
-            reading = Condensing(self._piece_rows, self._add)
-            read_into(reading, self._root, Piece((None, None), (span,), tuple(groups)), late=False)
-            reading.condense()
-
-    def _add(self, rows: pa.RecordBatch) -> None:
-        if not self._is_off:
-            whole = merge([*self._panes, aggregate(rows, self._grid)])
-            self._is_off = len(whole) > MOST_PANES
-            self._panes = [whole]

@@ -18,6 +18,7 @@ from telebeam.io import storage
 from telebeam.io.lake.compute import PIECE_ROWS, Span
 from telebeam.io.lake.layout import live_windows_file, partition
 from telebeam.io.lake.live_grid import GridSource, Source
+from telebeam.io.lake.live_panes import LivePanes
 from telebeam.io.lake.live_sessions import SessionSource
 from telebeam.io.lake.made import Wanted, windows_of
 from telebeam.io.lake.parquet import to_parquet
@@ -65,6 +66,7 @@ class LiveWindows:
         window: Their length, and how often those that are open are wanted.
         root: Where the lake is, if not where the spec's path leads.
         piece_rows: Readings that are worked on together, about; the windows are the same for any number.
+        panes: Those of open windows, where others in this process keep windows too.
         keeps_receipt: Whether what is done is written down, and what was is not done again: where one worker alone
             settles a length.
     """
@@ -77,6 +79,7 @@ class LiveWindows:
         root: storage.Location | None = None,
         piece_rows: int = PIECE_ROWS,
         *,
+        panes: LivePanes | None = None,
         keeps_receipt: bool = True,
     ) -> None:
         self._keeps_receipt = keeps_receipt
@@ -87,7 +90,12 @@ class LiveWindows:
         self._early = window.early.total_seconds() if window.early is not None else None
         self._root = root or storage.locate(lake.path)
         self._piece_rows = piece_rows
-        self._source = _source(self._root, window, piece_rows)
+        is_session = window.session_gap is not None
+        self._source: Source = (
+            SessionSource(self._root, window, piece_rows)
+            if is_session
+            else GridSource(self._root, window, piece_rows, panes)
+        )
         self._last_early = float("-inf")
 
     def settle(self, heard: Heard, influx: bool) -> Settled:
@@ -226,11 +234,6 @@ class LiveWindows:
     def _save(self, receipt: WindowReceipt) -> None:
         if self._keeps_receipt:
             receipts.save(self._root, receipts.windows_path(self._pipeline, self._seconds), receipt)
-
-
-def _source(root: storage.Location, window: WindowSpec, piece_rows: int) -> Source:
-    is_session = window.session_gap is not None
-    return SessionSource(root, window, piece_rows) if is_session else GridSource(root, window, piece_rows)
 
 
 def _owing(receipt: WindowReceipt, paths: Iterable[str]) -> WindowReceipt:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,9 @@ import apache_beam as beam
 import pyarrow as pa
 
 from telebeam.io import storage
+from telebeam.io.lake.hour_panes import HourPanes, keeping, remove_panes
 from telebeam.io.lake.in_order import replay
-from telebeam.io.lake.layout import HOUR, Together, hours_of, together
+from telebeam.io.lake.layout import HOUR, Together, hours_of, is_longer, together
 from telebeam.io.lake.parquet import open_parquet, row_groups
 from telebeam.io.lake.recompute import recompute_together
 from telebeam.io.lake.scored import whole_readings
@@ -82,8 +83,8 @@ def _plain(file: LakeFile) -> FileTuple:
 class RecomputeWindows(beam.PTransform):
     """Computes the windows that some readings files touch, from all readings of the lake; gives their files' tuples.
 
-    Readings are read once for all windows of at most an hour, once for all that are longer, and once for each kind of
-    sessions.
+    Readings are read once for all fixed and sliding windows, and once for each kind of sessions.  Windows of at most an
+    hour come first, each hour for itself; longer ones are merged from the panes that were kept of the hours.
 
     In: the tuples of :class:`WriteToLake` for readings, bounded.  The windows' files are replaced.  Nothing is late:
     every reading of the lake counts.  Through the shuffle go hours, not readings.
@@ -100,13 +101,45 @@ class RecomputeWindows(beam.PTransform):
 
     def expand(self, files: beam.PCollection) -> beam.PCollection:
         """The windows' files."""
-        return (
-            files
-            | "Hours" >> beam.FlatMap(_touched, self.windows).with_output_types(tuple[Together, tuple[int, int]])
-            | "Distinct" >> beam.Distinct()
-            | "SpreadHours" >> beam.GroupByKey()
-            | "Compute" >> beam.FlatMap(_compute, self.windows, self.spec).with_output_types(FileTuple)
-        )
+        longer = tuple(window for window in self.windows if is_longer(window))
+        others = tuple(window for window in self.windows if not is_longer(window))
+        if not longer:
+            return files | "Hours" >> _Compute(self.spec, others)
+        if not others:
+            return files | "Days" >> _Compute(self.spec, longer)
+        hours = files | "Hours" >> _Compute(self.spec, others, longer)
+        days = (files, hours[_PANES]) | "Days" >> _Compute(self.spec, longer)
+        _ = hours[_PANES] | "AfterDays" >> beam.WaitOn(days) | "RemovePanes" >> beam.Map(_remove, self.spec)
+        return (hours[_FILES], days) | beam.Flatten()
+
+
+_FILES, _PANES = "files", "panes"
+PanesTuple = tuple[int, str, tuple[tuple[str, int, int, str, str, int, int], ...]]
+"""A :class:`.hour_panes.HourPanes` as it travels."""
+
+
+@dataclass
+class _Compute(beam.PTransform):
+    """In: tuples of files, or (those, panes that were kept).  Out: files of windows, or (those, panes kept) by tag."""
+
+    spec: LakeSpec
+    windows: tuple[WindowSpec, ...]
+    longer: tuple[WindowSpec, ...] = ()
+
+    def expand(self, given: beam.PCollection | tuple[beam.PCollection, beam.PCollection]) -> Any:
+        files, *panes = given if isinstance(given, tuple) else (given,)
+        touched = beam.FlatMap(_touched, self.windows).with_output_types(tuple[Together, tuple[int, int]])
+        parts = [files | "Touched" >> touched | beam.Distinct()]
+        for each in panes:
+            needed = beam.FlatMap(_needed, self.windows).with_output_types(tuple[Together, PanesTuple])
+            parts.append(each | "Needed" >> needed)
+        grouped = tuple(parts) | "Spread" >> beam.CoGroupByKey()
+        compute = beam.FlatMap(_compute, self.windows, self.spec, self.longer)
+        if not self.longer:
+            return grouped | "Compute" >> compute.with_output_types(FileTuple)
+        made = grouped | "Compute" >> compute.with_outputs(_PANES, main=_FILES)
+        made[_FILES].element_type, made[_PANES].element_type = FileTuple, PanesTuple
+        return made
 
 
 def _touched(file: FileTuple, windows: tuple[WindowSpec, ...]) -> Iterator[tuple[Together, tuple[int, int]]]:
@@ -117,15 +150,35 @@ def _touched(file: FileTuple, windows: tuple[WindowSpec, ...]) -> Iterator[tuple
             yield together(window, hour), (place, hour)
 
 
+def _needed(panes: PanesTuple, windows: tuple[WindowSpec, ...]) -> Iterator[tuple[Together, PanesTuple]]:
+    """An hour's panes for each part of the windows that have some of them."""
+    first = panes[0] * HOUR
+    for key in {together(window, hour) for window in windows for hour in hours_of(window, first, first + HOUR - 1)}:
+        yield key, panes
+
+
 def _compute(
-    keyed: tuple[Together, Iterable[tuple[int, int]]], windows: tuple[WindowSpec, ...], spec: LakeSpec
-) -> Iterator[FileTuple]:
+    keyed: tuple[Together, Sequence[Iterable[Any]]],
+    windows: tuple[WindowSpec, ...],
+    spec: LakeSpec,
+    longer: tuple[WindowSpec, ...],
+) -> Iterator[Any]:
+    part, (touched, *panes) = keyed
     hours: dict[WindowSpec, list[int]] = {}
-    for place, hour in sorted(keyed[1]):
+    for place, hour in sorted(touched):
         hours.setdefault(windows[place], []).append(hour)
-    for file in recompute_together(spec, hours):
+    keep = keeping(storage.locate(spec.path), part, longer)
+    given = [HourPanes.of_plain(plain) for each in panes for plain in each]
+    for file in recompute_together(spec, hours, given=given, keep=keep):
         measured("windows", file.rows)
         yield _plain(file)
+    kept = None if keep is None else keep.kept()
+    if kept is not None:
+        yield beam.pvalue.TaggedOutput(_PANES, kept.plain())
+
+
+def _remove(panes: PanesTuple, spec: LakeSpec) -> None:
+    remove_panes(storage.locate(spec.path), HourPanes.of_plain(panes).files)
 
 
 @dataclass

@@ -14,7 +14,7 @@ Windows of several kinds that start in the same hours are computed together: the
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 
 import numpy as np
@@ -23,8 +23,9 @@ import pyarrow.compute as pc
 
 from telebeam.io import storage
 from telebeam.io.lake.compute import PIECE_ROWS
+from telebeam.io.lake.hour_panes import HourPanes, KeepPanes
 from telebeam.io.lake.layout import HOUR, partition
-from telebeam.io.lake.made import Wanted, windows_of
+from telebeam.io.lake.made import Computed, Wanted, windows_of
 from telebeam.io.lake.parquet import DAMAGED, open_parquet, to_parquet
 from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.lake.writer import SORTED_BY, LakeFile
@@ -67,6 +68,9 @@ def recompute_together(
     hours: Mapping[WindowSpec, Sequence[int]],
     root: storage.Location | None = None,
     piece_rows: int = PIECE_ROWS,
+    *,
+    given: Iterable[HourPanes] = (),
+    keep: KeepPanes | None = None,
 ) -> Iterator[LakeFile]:
     """Computes and files windows of several kinds that start in some hours, reading the readings once.
 
@@ -77,6 +81,8 @@ def recompute_together(
         hours: Kind → hours since the epoch.
         root: Where the lake is, if not where the spec's path leads.
         piece_rows: Rows that are aggregated together, about; the windows are the same for any number.
+        given: Panes of some hours, in whose place the readings need not be read.
+        keep: Takes the panes of an hour, for longer windows.
 
     Returns:
         What was written, one after the other.
@@ -86,7 +92,11 @@ def recompute_together(
         SinkError: The lake does not take the windows.
     """
     root = root or storage.locate(spec.path)
-    found = _windows_by_hour(root, hours, piece_rows)
+    wanted = [
+        Wanted(kind, tuple((hour * HOUR, (hour + 1) * HOUR) for hour in sorted(set(each))))
+        for kind, each in hours.items()
+    ]
+    found = _by_hour(windows_of(root, wanted, piece_rows, given=given, keep=keep))
     for kind, each in hours.items():
         for hour in each:
             file = _replace(root, spec, kind.seconds, hour, found.pop((kind.seconds, hour), []))
@@ -94,13 +104,9 @@ def recompute_together(
                 yield file
 
 
-def _windows_by_hour(root: storage.Location, hours: Mapping[WindowSpec, Sequence[int]], piece_rows: int) -> Batches:
-    wanted = [
-        Wanted(kind, tuple((hour * HOUR, (hour + 1) * HOUR) for hour in sorted(set(each))))
-        for kind, each in hours.items()
-    ]
+def _by_hour(windows: Iterable[Computed]) -> Batches:
     found: Batches = defaultdict(list)
-    for made in windows_of(root, wanted, piece_rows):
+    for made in windows:
         started = starts_of(made.rows) // HOUR
         for hour in np.unique(started).tolist():
             found[made.kind.seconds, hour].append(rows_of(made.rows, started == hour))

@@ -6,7 +6,8 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from apache_beam.coders import BytesCoder
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 from msgspec.structs import replace
 
+from telebeam.io import storage
+from telebeam.io.lake.live_panes import LivePanes, live_panes
 from telebeam.io.lake.live_windows import LiveWindows, Settled
 from telebeam.io.lake.spec import LakeSpec
 from telebeam.io.streams.notices import Heard, Notice, WindowsOwed
@@ -146,7 +149,8 @@ class _Keep(beam.DoFn):
 
     def _keeper(self, seconds: int) -> Keeper:
         if seconds not in self._keepers:
-            live = LiveWindows(self._lake, self._pipeline, self._windows[seconds])
+            panes = _panes_of(self._stage, self._lake, self._windows.values())
+            live = LiveWindows(self._lake, self._pipeline, self._windows[seconds], panes=panes)
             self._keepers[seconds] = Keeper(live, influx=self._influx, what=f"windows of {seconds} s")
         return self._keepers[seconds]
 
@@ -158,6 +162,15 @@ _SHARED: dict[tuple[str, int], Shared] = {}
 def _shared(stage: str, seconds: int) -> Shared:
     with _GUARD:
         return _SHARED.setdefault((stage, seconds), Shared())
+
+
+_PANES: weakref.WeakValueDictionary[str, LivePanes] = weakref.WeakValueDictionary()
+
+
+def _panes_of(stage: str, lake: LakeSpec, windows: Iterable[WindowSpec]) -> LivePanes:
+    """The panes of a stage, for all lengths that are kept in this process."""
+    with _GUARD:
+        return _PANES.setdefault(stage, live_panes(storage.locate(lake.path), windows))
 
 
 class Keeper:

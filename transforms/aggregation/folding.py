@@ -71,10 +71,10 @@ class Fold:
         self._rows = 0
         grids = {kind.windowing: place for place, kind in enumerate(kinds) if isinstance(kind.windowing, Grid)}
         self._made: list[tuple[int, _Windows]] = []
-        panes: dict[Grid, _GridWindows] = {}
+        self._grids: dict[Grid, _GridWindows] = {}
         for grid, parent in finest_first(list(grids)):
-            panes[grid] = _GridWindows(kinds[grids[grid]], None if parent is None else panes[parent])
-            self._made.append((grids[grid], panes[grid]))
+            self._grids[grid] = _GridWindows(kinds[grids[grid]], None if parent is None else self._grids[parent])
+            self._made.append((grids[grid], self._grids[grid]))
         for place, kind in enumerate(kinds):
             if isinstance(kind.windowing, Sessions):
                 self._made.append((place, _SessionWindows(kind.windowing, kind.spans)))
@@ -86,6 +86,11 @@ class Fold:
             self._rows += readings.num_rows
         if self._rows >= 2 * self._held_rows:
             self._condense()
+
+    def add_panes(self, panes: Partials) -> None:
+        """Takes panes in the place of their readings: each lies within one pane of every grid; sessions take none."""
+        for windows in self._grids.values():
+            windows.add_panes(panes)
 
     def close(self, until: int = END) -> Iterator[Made]:
         """The wanted windows with an end at or before an instant, which hold all of their readings by now.
@@ -124,6 +129,10 @@ class _GridWindows:
     def add(self, readings: pa.RecordBatch) -> None:
         if self._parent is None:
             _append(self._new, aggregate(readings, self._grid))
+
+    def add_panes(self, panes: Partials) -> None:
+        if self._parent is None:
+            _append(self._new, coarsen(panes, self._grid))
 
     def close(self, until: int) -> Partials | None:
         self.fresh = self._fresh()

@@ -7,6 +7,7 @@ whole numbers in limbs, so that the result has the same bits as one pass over th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
@@ -15,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from telebeam.transforms.aggregation import exact
-from telebeam.transforms.aggregation.grid import Grid, Integers
+from telebeam.transforms.aggregation.grid import DAY, Grid, Integers
 from telebeam.transforms.aggregation.partials import Partials, joined, merge, reduce_runs, take
 from telebeam.transforms.batches import codes, constant, with_columns
 from telebeam.transforms.devices.fleet import FleetOf
@@ -152,6 +153,25 @@ def finest_first(grids: Sequence[Grid]) -> list[tuple[Grid, Grid | None]]:
         ]
         order.append((grid, fits[-1] if fits else None))
     return order
+
+
+def common_pane(grids: Sequence[Grid], first: int, end: int) -> Grid:
+    """The widest panes that divide a span and of which those of some grids are made in it, whole, aligned to the epoch.
+
+    >>> common_pane([Grid(86_400_000_000, 86_400_000_000)], 0, 3_600_000_000).seconds
+    3600
+    >>> common_pane([Grid(86_400_000_000, 86_400_000_000, "Asia/Kolkata")], 0, 3_600_000_000).seconds
+    1800
+
+    Args:
+        grids: One at least.
+        first: Where the span begins, in µs since the epoch: a multiple of its width.
+        end: Where it ends.
+    """
+    widths = [grid.every for grid in grids if grid.zone is None]
+    edges = [edge for grid in grids if grid.zone is not None for edge in grid.starts(first - DAY, end + DAY).tolist()]
+    width = math.gcd(end - first, *widths, *edges)
+    return Grid(width, width)
 
 
 def empty_like(partials: Partials) -> Partials:

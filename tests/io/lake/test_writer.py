@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
-import sys
+import time
 from pathlib import Path
 
 import duckdb
@@ -204,11 +204,15 @@ def test_nothing_that_is_staged_looks_like_data(lake: LakeSpec):
     LakeWriter(lake, "readings").write(named(fleet(100, seed=1)))
     storage.probe(root)
     assert [path.name for path in Path(lake.path, "_staging").iterdir()] == []
-    (Path(lake.path, "_staging") / "left").write_bytes(b"half")
+    left, shared = Path(lake.path, "_staging", "left"), Path(lake.path, storage.shared_name())
+    for file in (left, shared):
+        file.write_bytes(b"half")
     storage.clean_staging(root, before=0)
-    assert Path(lake.path, "_staging", "left").exists()
-    storage.clean_staging(root, before=sys.maxsize)
-    assert not Path(lake.path, "_staging", "left").exists()
+    assert (left.exists(), shared.exists()) == (True, True)
+    storage.clean_staging(root, before=time.time() + 3600)
+    assert (left.exists(), shared.exists()) == (False, True)
+    storage.clean_staging(root, before=time.time() + 2 * 86400)
+    assert not shared.exists()
     assert not [path for path in Path(lake.path).rglob("*.parquet") if "_staging" in path.parts]
 
 
