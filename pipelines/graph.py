@@ -121,13 +121,18 @@ def build(pipeline: beam.Pipeline, spec: PipelineSpec, run: Run) -> dict[str, be
     return flow | _with_lake(checked.readings, rejects, spec, spec.sinks.lake, windows, order, run)
 
 
-def build_stream(pipeline: beam.Pipeline, job: StreamJob) -> dict[str, beam.PCollection]:
+def build_stream(pipeline: beam.Pipeline, job: StreamJob, *, apart: bool = False) -> dict[str, beam.PCollection]:
     """Puts a streaming job's steps into a pipeline.
+
+    Args:
+        pipeline: Where to.
+        job: What to do.
+        apart: Whether each reader is a stage of its own, as Prism needs them.
 
     Returns:
         The collections by name, all of notices: ``filed`` and, where there are, ``windows``.
     """
-    flow = {"filed": pipeline | "Stream" >> FileStream(job)}
+    flow = {"filed": pipeline | "Stream" >> FileStream(job, apart)}
     if job.windows:
         influx = job.influx if job.influx_takes("windows") else None
         early = None if influx is None or all(each.early is None for each in job.windows) else TryInfluxDB(influx)

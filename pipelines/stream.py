@@ -28,7 +28,7 @@ from telebeam.io.streams.outstanding import outstanding
 from telebeam.pipelines.batch import Balance, Outcome, made_of, readable
 from telebeam.pipelines.graph import build_stream
 from telebeam.pipelines.preflight import check_influx_for_stream, check_lake
-from telebeam.pipelines.runners import RunnerChoice, pipeline_options
+from telebeam.pipelines.runners import PRISM_SERVER, RunnerChoice, pipeline_options
 from telebeam.pipelines.runtimes.engines import engine
 from telebeam.pipelines.sources import checks_of, feeds_of, fleet_of, lag_of, order_of, readers_of, windows_of
 from telebeam.pipelines.spec import PipelineSpec
@@ -125,7 +125,7 @@ def run_stream(spec: PipelineSpec, choice: RunnerChoice, *, status_every: float 
         stack.enter_context(status)
         try:
             pipeline = beam.Pipeline(options=pipeline_options(options))
-            build_stream(pipeline, job)
+            build_stream(pipeline, job, apart=choice.engine == PRISM_SERVER)
             _attend(pipeline.run(), job, root, told)
         except Exception as error:
             raise readable(error) from error

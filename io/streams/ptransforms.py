@@ -32,17 +32,35 @@ class FileStream(beam.PTransform):
 
     Args:
         job: What to read and how.
+        apart: Whether each reader is a stage of its own.  Prism 2.77 puts all that a stage has to go on with into one
+            bundle: readers that end theirs in the same moment, as they do when a window closes, would wait for each
+            other from then on, five seconds each time.
     """
 
     job: StreamJob
+    apart: bool = False
 
     def expand(self, root: Any) -> Any:
         """The notices."""
+        keys = reader_keys(self.job.readers)
+        if not self.apart:
+            return root | "Readers" >> _Readers(self.job, keys)
+        return [root | f"Reader{key}" >> _Readers(self.job, [key]) for key in keys] | beam.Flatten()
+
+
+@dataclass
+class _Readers(beam.PTransform):
+    """Some of a job's readers, one bundle of each after the other."""
+
+    job: StreamJob
+    keys: list[str]
+
+    def expand(self, root: Any) -> Any:
         read = beam.ParDo(_FileBundles(self.job))
         return (
             root
-            | "Readers" >> beam.Create(reader_keys(self.job.readers))
-            | "SpreadReaders" >> beam.Reshuffle()
+            | "Keys" >> beam.Create(self.keys)
+            | "Spread" >> beam.Reshuffle()
             | "FileBundles" >> read.with_output_types(bytes)
         )
 
